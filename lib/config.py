@@ -1,0 +1,275 @@
+"""One training run as a flat, frozen record; how its fields follow from the Kconfig symbols; YAML and back.
+
+For model M, optimizer O and pruning method P the field `f` has the value of the first symbol that exists among
+`M_O_F`, `M_F`, `O_F`, `P_F`, `F`. Where none exists the field does not apply to that run and is None.
+No import of torch.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from .schema import Value, as_text, nearest
+
+if TYPE_CHECKING:
+    from .kconf import Symbols
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used: every problem found, one sentence each."""
+
+    def __init__(self, problems: Iterable[str]):
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides what one run does. Meaning, unit and range of a field: the help of its symbol."""
+
+    model: str
+    optimizer: str
+    pruning_method: str
+    target_sparsity: float
+    seed: int
+    seed_in_name: bool = False
+
+    epochs: int
+    batch_size: int
+    eval_batch_size: int
+    learning_rate: float
+    weight_decay: float
+    lr_schedule: str
+    warmup_fraction: float
+    label_smoothing: float
+    gradient_clip: float
+
+    dataset: str
+    data_dir: str
+    download: bool
+    train_images: int
+    validation_images: int
+    crop_padding: int
+    flip: bool
+
+    device: str
+    precision: str
+    channels_last: bool
+    compile: str
+    threads: int
+    deterministic: bool
+    checkpoint_every: int
+    monitor: bool
+    monitor_interval: float
+
+    # Only some models have these.
+    width: int | None = None
+
+    # Only some optimizers have these.
+    momentum: float | None = None
+    nesterov: bool | None = None
+    beta1: float | None = None
+    beta2: float | None = None
+    eps: float | None = None
+    amsgrad: bool | None = None
+    clip_norm: float | None = None
+    spike_threshold: float | None = None
+    reset_interval: int | None = None
+    reset_warmup: int | None = None
+
+    # Only runs that prune have these.
+    criterion: str | None = None
+    exponent: float | None = None
+    mode: str | None = None
+    regrowth: float | None = None
+    ranking: str | None = None
+    pruning_start: float | None = None
+    pruning_end: float | None = None
+    pruning_interval: int | None = None
+    min_density: float | None = None
+    prune_first: bool | None = None
+    prune_last: bool | None = None
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run's folder: `<model>_<optimizer>_<method>[_<percent>][_seed<k>]`."""
+        parts = [self.model, self.optimizer, self.pruning_method]
+        if self.pruning_method != "none":
+            parts.append(f"{round(100 * self.target_sparsity, 6):g}")
+        if self.seed_in_name:
+            parts.append(f"seed{self.seed}")
+        return "_".join(parts)
+
+    def to_yaml(self) -> str:
+        """The fields that apply, in order, one a line."""
+        values = {name: getattr(self, name) for name in FIELD_TYPES}
+        return yaml.safe_dump({k: v for k, v in values.items() if v is not None}, sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> RunConfig:
+        """The run that to_yaml() wrote. Names and types are checked here, ranges by `problems`."""
+        try:
+            values = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError) as error:
+            raise ConfigError([f"not YAML: {' '.join(str(error).split())}"]) from None
+        if not isinstance(values, dict):
+            raise ConfigError(["not a run's configuration: one `field: value` a line is expected"])
+        found: dict[str, Any] = {}
+        wrong: list[str] = []
+        for name, value in values.items():
+            if name not in FIELD_TYPES:
+                wrong.append(f"{name}: no such field{nearest(str(name), FIELD_TYPES)}")
+                continue
+            try:
+                found[name] = _typed(value, FIELD_TYPES[name])
+            except ValueError as error:
+                wrong.append(f"{name}={value}: {error}")
+        wrong += [f"{name}: missing" for name in REQUIRED_FIELDS if values.get(name) is None]
+        if wrong:
+            raise ConfigError(wrong)
+        return cls(**found)
+
+
+def _plain_type(hint: Any) -> type:
+    """`float` of `float | None`."""
+    if isinstance(hint, types.UnionType):
+        return next(t for t in typing.get_args(hint) if t is not type(None))
+    return hint
+
+
+FIELD_TYPES: dict[str, type] = {name: _plain_type(h) for name, h in typing.get_type_hints(RunConfig).items()}
+REQUIRED_FIELDS = tuple(f.name for f in fields(RunConfig) if f.default is not None and f.name != "seed_in_name")
+AXIS_FIELDS = ("model", "optimizer", "pruning_method", "target_sparsity", "seed", "seed_in_name")
+PRUNING_FIELDS = frozenset(
+    "criterion exponent mode regrowth ranking pruning_start pruning_end pruning_interval min_density "
+    "prune_first prune_last".split()
+)
+
+
+def candidates(model: str, optimizer: str, method: str, field: str) -> list[str]:
+    """Names of the symbols that may hold `field` for this run, the most specific first."""
+    prefixes = (f"{model}_{optimizer}_", f"{model}_", f"{optimizer}_", f"{method}_", "")
+    return [(prefix + field).upper() for prefix in prefixes]
+
+
+def symbol_of(symbols: Symbols, model: str, optimizer: str, method: str, field: str) -> str | None:
+    """The symbol that gives `field` its value in this run, or None where the field does not apply."""
+    if method == "none" and field in PRUNING_FIELDS:
+        return None
+    return next((name for name in candidates(model, optimizer, method, field) if name in symbols), None)
+
+
+def run_config(
+    symbols: Symbols,
+    model: str,
+    optimizer: str,
+    method: str,
+    sparsity: float,
+    seed: int,
+    seed_in_name: bool = False,
+) -> RunConfig:
+    """The run of these five axes with every other field from the symbols. ConfigError where a value is not allowed.
+
+    `sparsity` is the share of prunable weights that end as zeros, 0 to 1; it counts for nothing without pruning.
+    """
+    values: dict[str, Any] = {
+        "model": model,
+        "optimizer": optimizer,
+        "pruning_method": method,
+        "target_sparsity": 0.0 if method == "none" else float(sparsity),
+        "seed": seed,
+        "seed_in_name": seed_in_name,
+    }
+    for field in FIELD_TYPES:
+        if field not in AXIS_FIELDS:
+            name = symbol_of(symbols, model, optimizer, method, field)
+            values[field] = None if name is None else symbols.value(name)
+    lacking = [field for field in REQUIRED_FIELDS if values[field] is None]
+    if lacking:
+        raise ConfigError([f"{model} with {optimizer}: no symbol gives {field}" for field in lacking])
+    config = RunConfig(**values)
+    if found := problems(symbols, config):
+        raise ConfigError(f"{config.run_id}: {problem}" for problem in found)
+    return config
+
+
+def problems(symbols: Symbols, config: RunConfig) -> list[str]:
+    """Every value of `config` that Kconfig does not allow, and every pair of values that contradict each other."""
+    wrong = []
+    for axis, value in (("MODEL", config.model), ("OPTIMIZER", config.optimizer), ("PRUNING", config.pruning_method)):
+        if value not in symbols.axis(axis):
+            wrong.append(f"{axis.lower()}={value}: unknown, allowed {', '.join(symbols.axis(axis))}")
+    for field in FIELD_TYPES:
+        value = getattr(config, field)
+        name = symbol_of(symbols, config.model, config.optimizer, config.pruning_method, field)
+        if name is None or value is None or field in ("model", "optimizer", "pruning_method"):
+            continue
+        spec = symbols.spec(name)
+        try:
+            spec.parse(as_text(value))
+        except ValueError as error:
+            wrong.append(f"{field}={as_text(value)}: {error}, allowed {spec.allowed} ({name})")
+    return wrong + _contradictions(config)
+
+
+def _contradictions(config: RunConfig) -> list[str]:
+    found = []
+    start, end, floor = config.pruning_start, config.pruning_end, config.min_density
+    if start is not None and end is not None and start > end:
+        found.append(f"pruning_start={start}: after pruning_end={end}, allowed 0 to pruning_end")
+    if floor is not None and config.target_sparsity + floor > 1 + 1e-9:
+        found.append(
+            f"target_sparsity={config.target_sparsity}: leaves less than min_density={floor} of every layer, "
+            f"allowed 0 to {1 - floor:g}"
+        )
+    return found
+
+
+def with_values(symbols: Symbols, config: RunConfig, texts: Mapping[str, str]) -> RunConfig:
+    """`config` with some fields replaced by texts as typed (`{"epochs": "3"}`). ConfigError with all that is wrong."""
+    values: dict[str, Value] = {}
+    wrong: list[str] = []
+    for field, text in texts.items():
+        name = symbol_of(symbols, config.model, config.optimizer, config.pruning_method, field)
+        if field not in FIELD_TYPES or field in ("model", "optimizer", "pruning_method", "seed_in_name"):
+            wrong.append(f"{field}={text}: cannot be changed{nearest(field, FIELD_TYPES)}")
+        elif name is None:
+            wrong.append(f"{field}={text}: does not apply to {config.optimizer} with {config.pruning_method}")
+        else:
+            try:
+                values[field] = symbols.spec(name).parse(text)
+            except ValueError as error:
+                wrong.append(f"{field}={text}: {error}, allowed {symbols.spec(name).allowed}")
+    if wrong:
+        raise ConfigError(wrong)
+    changed = replace(config, **values)  # type: ignore[arg-type]
+    if found := problems(symbols, changed):
+        raise ConfigError(found)
+    return changed
+
+
+def differences(a: RunConfig, b: RunConfig) -> list[str]:
+    """Names of the fields in which two runs differ, in their order."""
+    return [name for name in FIELD_TYPES if getattr(a, name) != getattr(b, name)]
+
+
+def _typed(value: Any, kind: type) -> Any:
+    """`value` as `kind`, where YAML's reading of it allows that without loss."""
+    if value is None:
+        return None
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ValueError("not a finite number")
+        return float(value)
+    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if type(value) is not kind:
+        raise ValueError({int: "not a whole number", float: "not a number", bool: "not true or false"}.get(kind, "not text"))
+    return value
