@@ -1,0 +1,91 @@
+"""Reading GPUs without torch: one file per vendor, all answering the same three questions.
+
+What a device does not tell is absent from a reading. It is never zero, and never an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+MIB = 1024.0 * 1024.0
+
+#: Every key a device reading may have, with its unit. A key that could not be measured is left out.
+READINGS = {
+    "gpu_utilization": "%",
+    "memory_utilization": "%",
+    "device_used_mib": "MiB",
+    "device_total_mib": "MiB",
+    "power_w": "W",
+    "power_limit_w": "W",
+    "temperature_c": "°C",
+    "fan_percent": "%",
+    "fan_rpm": "rpm",
+    "clock_mhz": "MHz",
+    "memory_clock_mhz": "MHz",
+}
+
+
+class Gpu(Protocol):
+    """One device. `index` counts as the vendor's own tool counts; `ids` are other names it answers to."""
+
+    index: int
+    name: str
+    vendor: str
+    ids: tuple[str, ...]
+
+    def read(self) -> dict[str, float]:
+        """What is known now, keyed as in READINGS."""
+
+    def processes(self) -> dict[int, float | None]:
+        """MiB of device memory by process number; None where a process has some, but how much is unknown."""
+
+
+def find(root: Path = Path("/"), nvml: Any = None, notes: list[str] | None = None) -> list[Gpu]:
+    """All GPUs of this machine: NVIDIA through NVML, then AMD and Intel through the files under `root`.
+
+    Reasons why a vendor's devices cannot be read are appended to `notes`.
+    """
+    from . import nvidia
+
+    return list(nvidia.find(nvml, root, notes))
+
+
+#: Environment variables that choose devices, by vendor.
+CHOOSING = {
+    "nvidia": ("CUDA_VISIBLE_DEVICES",),
+    "amd": ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"),
+    "intel": ("ZE_AFFINITY_MASK",),
+}
+
+
+def visible(gpus: list[Gpu], environ: Mapping[str, str]) -> list[Gpu]:
+    """The GPUs a program started with this environment sees, in the order it numbers them.
+
+    As in CUDA the list ends at its first entry that names no device, and an empty variable hides them all.
+    Numbers are taken in bus order (CUDA_DEVICE_ORDER=PCI_BUS_ID), as NVML and nvidia-smi count.
+    """
+    chosen: list[Gpu] = []
+    for vendor, variables in CHOOSING.items():
+        mine = [gpu for gpu in gpus if gpu.vendor == vendor]
+        wanted = next((environ[name] for name in variables if name in environ), None)
+        if wanted is None:
+            chosen += mine
+            continue
+        for entry in wanted.split(","):
+            gpu = named(mine, entry.strip())
+            if gpu is None:
+                break
+            chosen.append(gpu)
+    return chosen
+
+
+def named(gpus: list[Gpu], wanted: str) -> Gpu | None:
+    """The GPU with this index, or the only one with an identifier that begins so (UUID, bus address)."""
+    if not wanted:
+        return None
+    if wanted.isdigit():
+        return next((gpu for gpu in gpus if gpu.index == int(wanted)), None)
+    matching = [gpu for gpu in gpus if any(name.lower().startswith(wanted.lower()) for name in gpu.ids)]
+    return matching[0] if len(matching) == 1 else None

@@ -1,0 +1,161 @@
+"""The host's side of a reading, from the files under /proc: process trees and memory.
+
+`root` may be a recorded tree of files. Where there is no /proc (macOS), psutil answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from pathlib import Path
+
+from . import MIB
+
+# The inode number of the machine's first process namespace, fixed in the kernel (PROC_PID_INIT_INO).
+FIRST_PID_NAMESPACE = "pid:[4026531836]"
+
+
+def read_text(path: Path) -> str | None:
+    """Content of a small file, or None where it is missing or refuses."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return None
+
+
+def read_number(path: Path) -> float | None:
+    """The number in a file of one number, or None."""
+    text = read_text(path)
+    with contextlib.suppress(ValueError, TypeError):
+        return float(text)  # type: ignore[arg-type]
+    return None
+
+
+class Host:
+    """Memory and processes of the machine whose /proc lies under `root`."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.root = root
+        self.proc = root / "proc"
+        self.has_proc = (self.proc / "meminfo").exists()
+        self.page = os.sysconf("SC_PAGE_SIZE")
+
+    def tree(self, pid: int) -> list[int]:
+        """`pid` and all of its descendants, this program and its own children left out."""
+        if not self.has_proc:
+            return self._tree_from_psutil(pid)
+        found, queue = [], [pid]
+        while queue:
+            current = queue.pop()
+            if current == os.getpid() or current in found:
+                continue
+            found.append(current)
+            # A child belongs to the thread that started it.
+            for children in (self.proc / str(current) / "task").glob("*/children"):
+                queue += [int(child) for child in (read_text(children) or "").split()]
+        return found
+
+    def tree_rss_mib(self, pid: int) -> float | None:
+        """Resident memory of the process tree, MiB. Pages that its processes share count once for each."""
+        sizes = [size for member in self.tree(pid) if (size := self.rss_mib(member)) is not None]
+        return sum(sizes) if sizes else None
+
+    def rss_mib(self, pid: int) -> float | None:
+        """Resident memory of one process, MiB; None when it is gone."""
+        if not self.has_proc:
+            return self._rss_from_psutil(pid)
+        fields = (read_text(self.proc / str(pid) / "statm") or "").split()
+        # A zombie holds no memory any more and shows zeros.
+        return int(fields[1]) * self.page / MIB if len(fields) > 1 and fields[0] != "0" else None
+
+    def memory_mib(self) -> dict[str, float]:
+        """`host_used_mib` and `host_total_mib`; used is what is not available to a new program."""
+        values: dict[str, float] = {}
+        for line in (read_text(self.proc / "meminfo") or "").splitlines():
+            name, _, rest = line.partition(":")
+            if name in ("MemTotal", "MemAvailable"):
+                values[name] = int(rest.split()[0]) / 1024
+        if len(values) == 2:
+            return {
+                "host_used_mib": values["MemTotal"] - values["MemAvailable"],
+                "host_total_mib": values["MemTotal"],
+            }
+        return {} if self.has_proc else self._memory_from_psutil()
+
+    def name(self, pid: int) -> str | None:
+        """Command name of a process, or None when it cannot be seen."""
+        words = (read_text(self.proc / str(pid) / "cmdline") or "").split("\0")
+        if words[0]:
+            program = Path(words[0]).name
+            script = next((Path(word).name for word in words[1:] if word.endswith(".py")), "")
+            return f"{program} {script}".strip()
+        return (read_text(self.proc / str(pid) / "comm") or "").strip() or None
+
+    def exists(self, pid: int) -> bool:
+        """Whether the process is there and not merely waiting to be collected by its parent."""
+        if not self.has_proc:
+            return self._rss_from_psutil(pid) is not None
+        stat = read_text(self.proc / str(pid) / "stat")
+        return stat is not None and stat.rpartition(")")[2].split()[:1] not in (["Z"], ["X"])
+
+    def in_container(self) -> bool:
+        """Whether process numbers here are those of a container, not the machine's."""
+        with contextlib.suppress(OSError):
+            return str((self.proc / "self/ns/pid").readlink()) != FIRST_PID_NAMESPACE
+        return False
+
+    @staticmethod
+    def _tree_from_psutil(pid: int) -> list[int]:
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            members = psutil.Process(pid).children(recursive=True)
+            return [pid, *(child.pid for child in members if child.pid != os.getpid())]
+        return []
+
+    @staticmethod
+    def _rss_from_psutil(pid: int) -> float | None:
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            return float(psutil.Process(pid).memory_info().rss) / MIB
+        return None
+
+    @staticmethod
+    def _memory_from_psutil() -> dict[str, float]:
+        import psutil
+
+        memory = psutil.virtual_memory()
+        return {
+            "host_used_mib": (memory.total - memory.available) / MIB,
+            "host_total_mib": memory.total / MIB,
+        }
+
+
+class Watched:
+    """A process waited for. `wait` returns early, with False, the moment it ends, and is never fooled by a
+    new process that got the same number: the kernel's handle is to the process, not to the number."""
+
+    def __init__(self, pid: int, host: Host) -> None:
+        self.pid, self.host = pid, host
+        self.handle: int | None = None
+        self.gone = not host.exists(pid)
+        with contextlib.suppress(AttributeError, OSError):
+            self.handle = os.pidfd_open(pid)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep up to `seconds`; True while the process lives."""
+        deadline = time.monotonic() + seconds
+        while not self.gone:
+            left = max(0.0, deadline - time.monotonic())
+            if self.handle is not None:
+                ended, _, _ = select.select([self.handle], [], [], left)
+                self.gone = bool(ended)
+            else:
+                time.sleep(min(left, 0.5))
+                self.gone = not self.host.exists(self.pid)
+            if time.monotonic() >= deadline:
+                break
+        return not self.gone

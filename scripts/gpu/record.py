@@ -1,0 +1,127 @@
+"""Sampling: one record per device and moment, written as one line each."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import Gpu
+from .host import Host, Watched, read_text
+
+
+class Ownership:
+    """Which of a device's processes belong to the watched tree.
+
+    Numbers that are in the tree are ours. In a container the driver may report the machine's numbers, which
+    mean nothing here. The watcher starts with the run, before it touches the device; so a single process
+    that turned up on the device since then is ours, and stays ours. Where that does not settle it, nothing
+    is said.
+    """
+
+    def __init__(self, in_container: bool) -> None:
+        self.in_container = in_container
+        self.at_start: set[int] | None = None
+        self.foreign: int | None = None
+
+    def mib(self, processes: dict[int, float | None], tree: set[int]) -> float | None:
+        """MiB of device memory that the tree holds, or None when that cannot be told."""
+        if self.at_start is None:
+            self.at_start = set(processes)
+        ours = {pid for pid in processes if pid in tree}
+        if not ours and self.in_container:
+            new = set(processes) - self.at_start
+            if self.foreign is None and len(new) == 1:
+                self.foreign = new.pop()
+            ours = {self.foreign} & set(processes) if self.foreign is not None else set()
+        sizes = [processes[pid] for pid in ours]
+        known = [size for size in sizes if size is not None]
+        return sum(known) if sizes and len(known) == len(sizes) else None
+
+
+class Sampler:
+    """Takes samples of some devices and, when `pid` is given, of the process tree below it."""
+
+    def __init__(
+        self, gpus: list[Gpu], host: Host, pid: int | None = None, phase_file: Path | None = None
+    ) -> None:
+        self.gpus, self.host, self.pid, self.phase_file = gpus, host, pid, phase_file
+        self.owners = {id(gpu): Ownership(host.in_container()) for gpu in gpus}
+
+    def take(self) -> list[dict[str, Any]]:
+        """One record per device; one with `gpu` null where there is none. What is not known is absent."""
+        common: dict[str, Any] = {"time": round(time.time(), 3)}
+        phase = (read_text(self.phase_file) or "").strip() if self.phase_file else ""
+        if phase:
+            common["phase"] = phase
+        host: dict[str, Any] = {}
+        tree: set[int] = set()
+        if self.pid is None:
+            host = self.host.memory_mib()
+        else:
+            tree = set(self.host.tree(self.pid))
+            host["host_rss_mib"] = self.host.tree_rss_mib(self.pid)
+        records = []
+        for gpu in self.gpus:
+            readings: dict[str, Any] = {"gpu": gpu.index}
+            # One vendor's trouble must not cost the others' sample, nor the recording.
+            with contextlib.suppress(Exception):
+                readings |= gpu.read()
+            if self.pid is not None:
+                with contextlib.suppress(Exception):
+                    readings["process_mib"] = self.owners[id(gpu)].mib(gpu.processes(), tree)
+            records.append(tidy(common | readings | host))
+        return records or [tidy(common | {"gpu": None} | host)]
+
+
+def tidy(record: dict[str, Any]) -> dict[str, Any]:
+    """Without what is not known (only `gpu` may be null: there is none); floats cut to 0.01."""
+    return {
+        key: round(value, 2) if isinstance(value, float) and key != "time" else value
+        for key, value in record.items()
+        if value is not None or key == "gpu"
+    }
+
+
+def moments(interval: float, count: int | None, watched: Watched | None) -> Iterator[None]:
+    """Yields at every multiple of `interval` seconds, `count` times or as long as the watched process lives.
+
+    A moment that was missed is left out, not made up for.
+    """
+    start, taken = time.monotonic(), 0
+    while (count is None or taken < count) and (watched is None or watched.wait(0.0)):
+        yield
+        taken += 1
+        if count is not None and taken >= count:
+            return
+        now = time.monotonic()
+        pause = interval - (now - start) % interval
+        if watched is None:
+            time.sleep(pause)
+        elif not watched.wait(pause):
+            return
+
+
+class LineFile:
+    """A file that grows by whole lines. A full disk or a removed folder costs lines, never the program."""
+
+    def __init__(self, path: Path) -> None:
+        self.handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        size = os.fstat(self.handle).st_size
+        # A tail torn by an earlier end must not swallow the first new line.
+        if size and os.pread(self.handle, 1, size - 1) != b"\n":
+            os.write(self.handle, b"\n")
+
+    def write(self, line: str) -> None:
+        """Append one line in one write, so that a reader never sees two halves mixed."""
+        with contextlib.suppress(OSError):
+            os.write(self.handle, line.encode() + b"\n")
+
+
+def as_line(record: dict[str, Any]) -> str:
+    """A record as one line of JSON."""
+    return json.dumps(record, separators=(",", ":"))
