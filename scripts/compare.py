@@ -1,0 +1,80 @@
+"""What changed from one results folder to another, group by group."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from scripts.reading import load
+from scripts.runs import MEMORY_FIGURES, MIB, MODEL_NAMES, Results, Stat
+from scripts.tables import GAP, print_table, shortened
+
+
+def change(before: Stat | None, after: Stat | None) -> str:
+    """After minus before; with two or more runs on both sides ± the standard error of that difference."""
+    if before is None or after is None:
+        return GAP
+    difference = f"{after.mean - before.mean:+.2f}"
+    if before.sd is None or after.sd is None:
+        return difference
+    return f"{difference} ± {(before.sd**2 / before.n + after.sd**2 / after.n) ** 0.5:.2f}"
+
+
+def comparison(a: Results, b: Results) -> tuple[list[list[str]], list[str]]:
+    """Rows for the groups in both folders; sentences for what is in one only or set differently."""
+    groups_a, groups_b = ({group.key: group for group in r.groups} for r in (a, b))
+    rows, told = [], []
+    for key in [key for key in groups_a if key in groups_b]:
+        one, two = groups_a[key], groups_b[key]
+        figures = {r.of_model(key[0]).memory_figure for r in (a, b)}
+        figure = figures.pop() if len(figures) == 1 else "by_category"
+        accuracy = one.stat("final_accuracy"), two.stat("final_accuracy")
+        memory, seconds = (one.memory(figure), two.memory(figure)), (one.stat("seconds"), two.stat("seconds"))
+        rows.append(
+            [
+                f"{MODEL_NAMES.get(key[0], key[0])} {one.label}",
+                *(f"{stat.text()} (n={stat.n})" if stat else GAP for stat in accuracy),
+                change(*accuracy),
+                *(f"{stat.mean / MIB:,.2f}" if stat else GAP for stat in memory),
+                _percent(*memory),
+                *(f"{stat.mean:,.1f}" if stat else GAP for stat in seconds),
+                _percent(*seconds),
+            ]
+        )
+    for mine, other, name in ((groups_a, groups_b, a.name), (groups_b, groups_a, b.name)):
+        told += [f"only in {name}: {key[0]} {group.label}" for key, group in mine.items() if key not in other]
+    return rows, told + _different_settings(groups_a, groups_b)
+
+
+def _percent(before: Stat | None, after: Stat | None) -> str:
+    return f"{100 * (after.mean / before.mean - 1):+.1f} %" if before and after and before.mean else GAP
+
+
+def _different_settings(groups_a: dict, groups_b: dict) -> list[str]:
+    """One sentence per differing setting, however many runs it differs in."""
+    seen: Counter[str] = Counter()
+    for key in groups_a.keys() & groups_b.keys():
+        one, two = groups_a[key].first.config, groups_b[key].first.config
+        for name in (one.keys() | two.keys()) - {"seed", "seed_in_name"}:
+            if one.get(name) != two.get(name):
+                seen[f"{name}: {one.get(name)} in A, {two.get(name)} in B"] += 1
+    return [f"{sentence} ({count} groups)" for sentence, count in sorted(seen.items())]
+
+
+def compare(path_a: Path, path_b: Path) -> int:
+    a, b = load(path_a), load(path_b)
+    rows, told = comparison(a, b)
+    print(f"A = {a.name}\nB = {b.name}\n")
+    headings = (
+        "run", "accuracy % A", "B", "B - A", "memory MiB A", "B", "change", "seconds A", "B", "change"
+    )  # fmt: skip
+    if rows:
+        print_table(headings, rows, {0})
+        print("\nAccuracy: last epoch; B - A ± its standard error, where both sides have seeds.")
+        figures = {MEMORY_FIGURES[r.of_model(m).memory_figure] for r in (a, b) for m in r.models}
+        print("Memory: " + " against ".join(sorted(figures)) + ".")
+    else:
+        print("no model, optimizer, pruning method and sparsity stands in both")
+    if told:
+        print("\n" + "\n".join(shortened(told)))
+    return 0

@@ -1,0 +1,115 @@
+"""Reading results folders: what the runs left behind, however little that is."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.rundir import FOLDER, RunDir, read_json, read_json_lines
+from scripts.runs import METHODS, OPTIMIZERS, Results, Run, number
+
+_RUN_ID = re.compile(
+    r"(?P<model>[^_]+)_(?P<optimizer>[^_]+)_(?P<pruning_method>[^_]+)(_(?P<percent>[\d.]+))?(_seed(?P<seed>\d+))?$"
+)
+
+
+def _order(run: Run) -> tuple:
+    def place(value: str, known: Sequence[str]) -> tuple[int, str]:
+        return (known.index(value), "") if value in known else (len(known), value)
+
+    optimizer, method = place(run.optimizer, OPTIMIZERS), place(run.method, METHODS)
+    return run.model, optimizer, method, run.target_sparsity, run.seed
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as a dict; empty when it is absent, torn or something else."""
+    try:
+        value = yaml.load(path.read_text(errors="replace"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _importance(path: Path) -> list[dict[str, Any]]:
+    try:
+        entries = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return []
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def load_run(path: Path) -> Run:
+    """The run in folder `path`. A torn or missing file leaves its part empty.
+
+    The folder's name fills in for a missing config.
+    """
+    folder = RunDir(path)
+    named = _RUN_ID.match(path.name)
+    known: dict[str, Any] = {k: v for k, v in named.groupdict().items() if v is not None} if named else {}
+    known["target_sparsity"] = float(known.pop("percent", 0)) / 100
+    known["seed"] = int(known.get("seed", 0))
+    metrics, torn = read_json_lines(folder.metrics)
+    samples, torn_samples = read_json_lines(folder.gpu)
+    # an epoch that was repeated after a kill stands twice: the later one is the one that went on
+    latest = {int(number(row.get("epoch")) or 0): row for row in metrics}
+    return Run(
+        name=path.name,
+        config=known | _yaml(folder.config),
+        status=folder.read_status(),
+        summary=read_json(folder.summary),
+        metrics=[latest[epoch] for epoch in sorted(latest)],
+        samples=samples,
+        importance=_importance(path / "importance.json"),
+        path=path,
+        dropped=torn + torn_samples,
+    )
+
+
+def is_run(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("config.yaml", "status.json", "metrics.jsonl"))
+
+
+def load(path: Path) -> Results:
+    """The results folder `path` (or a single run's folder)."""
+    folders = [path] if is_run(path) else [entry for entry in path.iterdir() if is_run(entry)]
+    planned = _yaml(path / "matrix.yaml").get("runs")
+    return Results(
+        name=path.resolve().name,
+        runs=tuple(sorted(map(load_run, folders), key=_order)),
+        environment=read_json(path / "environment.json"),
+        path=path,
+        planned=tuple(map(str, planned)) if isinstance(planned, list | dict) else (),
+    )
+
+
+def newest(root: Path) -> Path | None:
+    """The folder that `results/latest` points to, else the one last started; None where there is none."""
+    if (root / "latest").is_dir():
+        return root / "latest"
+    folders = [entry for entry in root.iterdir() if entry.is_dir()] if root.is_dir() else []
+    stamped = [(name["stamp"], entry) for entry in folders if (name := FOLDER.fullmatch(entry.name))]
+    return max(stamped)[1] if stamped else None
+
+
+def find(name: str | None, root: Path) -> Path:
+    """The folder a command was given: a path, a name under `root`, or nothing for the newest.
+
+    Raises FileNotFoundError with a sentence for the user.
+    """
+    if name is None:
+        found = newest(root)
+        if found is None:
+            raise FileNotFoundError(f"no results in {root}/ yet: run `make` first")
+        return found
+    for candidate in (Path(name), root / name):
+        if candidate.is_dir():
+            return candidate
+    raise FileNotFoundError(f"no results folder {name}, nor {root / name}")

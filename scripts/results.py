@@ -1,0 +1,216 @@
+"""Tables of a results folder.
+
+    results.py summary [DIR]    print the table, write summary.csv and summary.md into DIR (default: newest)
+    results.py compare A B      what changed from results folder A to B
+
+Accuracy is that of the last epoch on the test set, as mean ± sample standard deviation over the n runs that
+differ in their seed only. The best epoch is listed beside it; it is picked on the test set, so it flatters.
+Runs that failed, diverged or did not finish are listed with their reason and stay out of every mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from lib.rundir import ResultsDir, write_atomic
+from scripts.reading import find, load
+from scripts.runs import (
+    MEMORY_FIGURES,
+    METHOD_NAMES,
+    MIB,
+    MODEL_NAMES,
+    OPTIMIZER_NAMES,
+    Group,
+    Results,
+    Stat,
+)
+from scripts.tables import GAP, print_table, shortened
+
+HEADINGS = (
+    "model", "optimizer", "pruning", "target %", "accuracy % (last epoch)", "n", "best epoch %", "sparsity %",
+    "memory MiB", "state B/weight", "seconds", "acc. per 100 MiB", "runs",
+)  # fmt: skip
+TEXT_COLUMNS = {0, 1, 2, 12}  # the other columns hold numbers and are aligned to the right
+
+
+def accuracy_per_100_mib(group: Group, figure: str) -> Stat | None:
+    """Percent of test accuracy for each 100 MiB of `figure`, run by run."""
+    pairs = [(run.final_accuracy, run.memory(figure)) for run in group.counted]
+    return Stat.of(a / (m / (100 * MIB)) for a, m in pairs if a is not None and m)
+
+
+def records(results: Results) -> list[dict[str, Any]]:
+    """One dict per group of runs (a line of summary.csv); None where there is nothing to say."""
+    lines = []
+    for model in results.models:
+        of_model = results.of_model(model)
+        figure = of_model.memory_figure
+        for group in of_model.groups:
+            lines.append(_record(group, figure))
+    return lines
+
+
+def _record(group: Group, figure: str) -> dict[str, Any]:
+    run, memory = group.first, group.memory(figure)
+    line: dict[str, Any] = {
+        "model": run.model,
+        "optimizer": run.optimizer,
+        "pruning_method": run.method,
+        "target_sparsity": run.target_sparsity,
+        "dataset": run.config.get("dataset"),
+        "runs": len(group.runs),
+        "n": len(group.counted),
+    }
+    for name, what in (("accuracy", "final_accuracy"), ("best_epoch_accuracy", "best")):
+        stat = group.stat(what)
+        line[f"{name}_mean"] = stat and stat.mean
+        line[f"{name}_sd"] = stat and stat.sd
+    for name, stat in (
+        ("final_sparsity", group.stat("final_sparsity")),
+        ("memory_mib", memory and Stat(memory.n, memory.mean / MIB, None)),
+        ("state_bytes_per_weight", group.stat("state_bytes_per_weight")),
+        ("seconds", group.stat("seconds")),
+        ("accuracy_per_100_mib", accuracy_per_100_mib(group, figure)),
+    ):
+        line[name] = stat and stat.mean
+    line["memory_figure"] = figure if memory else None
+    states = Counter(r.state for r in group.runs)
+    line["states"] = ", ".join(f"{count} {state}" for state, count in states.items())
+    line["not_counted"] = "; ".join(f"{r.name}: {r.trouble}" for r in group.runs if not r.counted)
+    return line
+
+
+def to_csv(results: Results) -> str:
+    """summary.csv: unrounded means, empty cells where a figure is unknown, one line per group."""
+    lines = records(results)
+    out = io.StringIO()
+    if lines:
+        writer = csv.DictWriter(out, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    return out.getvalue()
+
+
+def cells(line: dict[str, Any]) -> list[str]:
+    """A record as the texts of one table row, in the order of HEADINGS."""
+
+    def text(name: str, digits: int, scale: float = 1.0) -> str:
+        return GAP if line[name] is None else f"{scale * line[name]:,.{digits}f}"
+
+    def spread(name: str) -> str:
+        mean, sd = line[f"{name}_mean"], line[f"{name}_sd"]
+        return GAP if mean is None else f"{mean:.2f}" if sd is None else f"{mean:.2f} ± {sd:.2f}"
+
+    method = line["pruning_method"]
+    return [
+        MODEL_NAMES.get(line["model"], line["model"]),
+        OPTIMIZER_NAMES.get(line["optimizer"], line["optimizer"]),
+        METHOD_NAMES.get(method, method),
+        GAP if method == "none" else f"{100 * line['target_sparsity']:g}",
+        spread("accuracy"),
+        str(line["n"]),
+        spread("best_epoch_accuracy"),
+        text("final_sparsity", 2, 100),
+        text("memory_mib", 2),
+        text("state_bytes_per_weight", 2),
+        text("seconds", 1),
+        text("accuracy_per_100_mib", 1),
+        line["states"],
+    ]
+
+
+def remarks(results: Results) -> list[str]:
+    """The sentences under the table: which figures it shows, and every run that is kept out of it."""
+    told = ["Accuracy: test set, last epoch; mean ± sample standard deviation over n seeds."]
+    told += ["The best epoch is picked on the test set: it flatters."]
+    figures = {results.of_model(model).memory_figure for model in results.models}
+    told += [f"Memory: {MEMORY_FIGURES[figure]}." for figure in sorted(figures)]
+    told += ["State: optimizer and pruning state at the end of the run, in bytes per parameter."]
+    if any(run.synthetic for run in results.runs):
+        told.append("Synthetic images: their accuracy says nothing about real data.")
+    if torn := sum(run.dropped for run in results.runs):
+        told.append(f"{torn} torn lines were left out of metrics and memory samples.")
+    return told
+
+
+def to_markdown(results: Results) -> str:
+    """summary.md: the table, what its figures are, and the runs that are not in it."""
+
+    def row(values: Sequence[str]) -> str:
+        return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
+
+    done = sum(run.counted for run in results.runs)
+    total = max(len(results.runs), len(results.planned))
+    marks = [":--" if i in TEXT_COLUMNS else "--:" for i in range(len(HEADINGS))]
+    out = [f"# {results.name}", "", f"{done} of {total} runs done.", "", row(HEADINGS), row(marks)]
+    out += [row(cells(line)) for line in records(results)]
+    out += ["", *(f"{sentence}  " for sentence in remarks(results))]
+    if troubles := results.troubles():
+        out += ["", "Not in the means:", "", *(f"- {' '.join(trouble.split())}" for trouble in troubles)]
+    return "\n".join(out) + "\n"
+
+
+def write_summary(results_dir: Path) -> Results:
+    """Write summary.csv and summary.md of the results folder and return what was read."""
+    results = load(results_dir)
+    folder = ResultsDir(results_dir)
+    write_atomic(folder.summary_csv, to_csv(results))
+    write_atomic(folder.summary_md, to_markdown(results))
+    return results
+
+
+def summary(results_dir: Path) -> int:
+    results = write_summary(results_dir)
+    if not results.runs:
+        print(f"{results_dir}: no runs in this folder", file=sys.stderr)
+        return 1
+    print_table(HEADINGS, [cells(line) for line in records(results)], TEXT_COLUMNS)
+    print("\n" + "\n".join(remarks(results)))
+    if troubles := shortened(results.troubles()):
+        print("\nNot in the means:\n" + "\n".join(f"  {trouble}" for trouble in troubles))
+    print(f"\nwritten: {results_dir}/summary.md, {results_dir}/summary.csv")
+    return 0
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("summary", help="print and write the table of one results folder")
+    one.add_argument(
+        "dir", nargs="?", help="a results folder, or its name under --root (default: the newest)"
+    )
+    two = commands.add_parser("compare", help="what changed from A to B")
+    two.add_argument("a")
+    two.add_argument("b")
+    for command in (one, two):
+        command.add_argument("--root", type=Path, default=Path("results"), help="where results folders lie")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parse(argv)
+    try:
+        if arguments.command == "compare":
+            from scripts.compare import compare
+
+            return compare(find(arguments.a, arguments.root), find(arguments.b, arguments.root))
+        return summary(find(arguments.dir, arguments.root))
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,261 @@
+"""Runs, groups of runs over seeds, and whole results: the records that tables and pictures are made from."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+OPTIMIZERS = ("sgd", "adam", "adamw", "adamwadv", "adamwspam", "adamwprune")
+METHODS = ("none", "magnitude", "movement", "state")
+OPTIMIZER_NAMES = {
+    "sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adamwadv": "AdamWAdv", "adamwspam": "AdamWSPAM",
+    "adamwprune": "AdamWPrune",
+}  # fmt: skip
+METHOD_NAMES = {"none": "dense"}
+MODEL_NAMES = {"lenet5": "LeNet-5", "resnet18": "ResNet-18"}
+
+#: Categories of bytes, bottom to top of a stacked bar.
+CATEGORIES = ("weights", "buffers", "gradients", "activations", "optimizer_state", "pruning_state")
+
+#: The figures of memory, as tables and titles name them. They are never mixed in one column or picture axis.
+MEMORY_FIGURES = {
+    "allocator_peak": "allocator peak (torch.cuda.max_memory_allocated)",
+    "by_category": "peak of the bytes by category (counted from the tensors)",
+}
+
+MIB = 2**20
+
+
+def number(value: Any) -> float | None:
+    """`value` as a finite float, or None: null, NaN, infinities, booleans and text are no measurement."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def known_bytes(memory: Any) -> dict[str, float]:
+    """The categories that a `memory` record holds; what was not measured is absent, not zero."""
+    record = memory if isinstance(memory, dict) else {}
+    return {c: float(record[c]) for c in CATEGORIES if number(record.get(c)) is not None}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. Whatever could not be read is empty; `state` says how the run ended."""
+
+    name: str
+    config: dict[str, Any]
+    status: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    importance: list[dict[str, Any]] = field(default_factory=list)
+    path: Path | None = None
+    dropped: int = 0  # torn lines in metrics.jsonl and gpu.jsonl
+
+    @property
+    def model(self) -> str:
+        return str(self.config.get("model", "?"))
+
+    @property
+    def optimizer(self) -> str:
+        return str(self.config.get("optimizer", "?"))
+
+    @property
+    def method(self) -> str:
+        return str(self.config.get("pruning_method", "none"))
+
+    @property
+    def target_sparsity(self) -> float:
+        return number(self.config.get("target_sparsity")) or 0.0
+
+    @property
+    def seed(self) -> int:
+        return int(number(self.config.get("seed")) or 0)
+
+    @property
+    def synthetic(self) -> bool:
+        return self.config.get("dataset") == "synthetic" or bool(self.summary.get("synthetic"))
+
+    @property
+    def state(self) -> str:
+        return str(self.status.get("state", "queued"))
+
+    @property
+    def counted(self) -> bool:
+        """Whether the run enters means: it is done and has a final accuracy."""
+        return self.state == "done" and self.final_accuracy is not None
+
+    @property
+    def trouble(self) -> str:
+        """Why the run is kept out of means, in words; empty when it is in them."""
+        if self.counted:
+            return ""
+        reason = self.status.get("reason")
+        if self.state == "done":
+            reason = reason or "no final accuracy was recorded"
+        elif not reason and self.metrics and number(self.status.get("epochs")):
+            reason = f"after epoch {len(self.metrics)} of {self.status['epochs']}"
+        return f"{self.state}: {reason}" if reason else self.state
+
+    @property
+    def final_accuracy(self) -> float | None:
+        """Test accuracy of the last epoch in percent: from the summary, or else from the metrics."""
+        value = number(self.summary.get("final_accuracy"))
+        if value is None and not self.summary and self.metrics:
+            value = number(self.metrics[-1].get("test_accuracy"))
+        return value
+
+    def column(self, name: str) -> list[float]:
+        """One field of the metrics, an entry per epoch; NaN where it is absent."""
+        values = (number(row.get(name)) for row in self.metrics)
+        return [math.nan if value is None else value for value in values]
+
+    def best(self) -> float | None:
+        """Test accuracy of the best epoch in percent: picked on the test set, only shown with that label."""
+        seen = [v for v in self.column("test_accuracy") if math.isfinite(v)]
+        return number(self.summary.get("best_accuracy")) or max(seen, default=None)
+
+    def final_sparsity(self) -> float | None:
+        value = number(self.summary.get("final_sparsity"))
+        return value if value is not None or not self.metrics else number(self.metrics[-1].get("sparsity"))
+
+    def seconds(self) -> float | None:
+        return number(self.summary.get("seconds"))
+
+    @cached_property
+    def memory_rows(self) -> list[dict[str, float]]:
+        """Bytes by category at the end of each epoch that recorded them; absent categories are absent."""
+        rows = [row["memory"] for row in self.metrics if isinstance(row.get("memory"), dict)]
+        return [known_bytes(row) for row in rows if known_bytes(row)]
+
+    def memory_at_peak(self) -> dict[str, float]:
+        """Bytes by category at the epoch with the largest sum, or the summary's per-category peaks."""
+        if self.memory_rows:
+            return max(self.memory_rows, key=lambda row: sum(row.values()))
+        return known_bytes(self.summary.get("memory_peak") or self.summary.get("memory"))
+
+    def memory_at_end(self) -> dict[str, float]:
+        return known_bytes(self.summary.get("memory")) or (self.memory_rows or [{}])[-1]
+
+    def memory(self, figure: str) -> float | None:
+        """Peak memory in bytes as `figure` (a key of MEMORY_FIGURES) counts it."""
+        if figure == "allocator_peak":
+            seen = [number((row.get("memory") or {}).get("allocator_peak")) for row in self.metrics]
+            known = [v for v in (number(self.summary.get("allocator_peak")), *seen) if v is not None]
+            return max(known, default=None)
+        return sum(self.memory_at_peak().values()) or None
+
+    def state_bytes_per_weight(self) -> float | None:
+        """Optimizer and pruning state at the end of the run, in bytes per parameter."""
+        end, parameters = self.memory_at_end(), number(self.summary.get("parameters"))
+        if not parameters or "optimizer_state" not in end:
+            return None
+        return (end["optimizer_state"] + end.get("pruning_state", 0.0)) / parameters
+
+
+@dataclass(frozen=True)
+class Stat:
+    """n values: mean, and sample standard deviation (None below two values)."""
+
+    n: int
+    mean: float
+    sd: float | None
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Stat | None:
+        known = [v for v in values if v is not None and math.isfinite(v)]
+        if not known:
+            return None
+        return cls(len(known), statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None)
+
+    def text(self, digits: int = 2) -> str:
+        spread = "" if self.sd is None else f" ± {self.sd:.{digits}f}"
+        return f"{self.mean:.{digits}f}{spread}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs that differ in their seed only."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def first(self) -> Run:
+        return self.runs[0]
+
+    @property
+    def counted(self) -> tuple[Run, ...]:
+        return tuple(run for run in self.runs if run.counted)
+
+    @property
+    def key(self) -> tuple[str, str, str, float]:
+        run = self.first
+        return run.model, run.optimizer, run.method, run.target_sparsity
+
+    @property
+    def label(self) -> str:
+        return f"{OPTIMIZER_NAMES.get(self.first.optimizer, self.first.optimizer)} {self.method_label}"
+
+    @property
+    def method_label(self) -> str:
+        name = METHOD_NAMES.get(self.first.method, self.first.method)
+        return name if self.first.method == "none" else f"{name} {100 * self.first.target_sparsity:g} %"
+
+    def stat(self, name: str) -> Stat | None:
+        """Mean and deviation over the counted runs of a Run attribute or method without arguments."""
+        values = (getattr(run, name) for run in self.counted)
+        return Stat.of(value() if callable(value) else value for value in values)
+
+    def memory(self, figure: str) -> Stat | None:
+        return Stat.of(run.memory(figure) for run in self.counted)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder: its runs in a fixed order and what is known about the machine."""
+
+    name: str
+    runs: tuple[Run, ...]
+    environment: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+    planned: tuple[str, ...] = ()  # run ids of the matrix, where it is known
+
+    @property
+    def models(self) -> list[str]:
+        return list(dict.fromkeys(run.model for run in self.runs))
+
+    @property
+    def preset(self) -> str:
+        return re.sub(r"-\d{8}-\d{6}.*$", "", self.name)
+
+    def of_model(self, model: str) -> Results:
+        runs = tuple(run for run in self.runs if run.model == model)
+        planned = tuple(name for name in self.planned if name.startswith(f"{model}_"))
+        return Results(self.name, runs, self.environment, self.path, planned)
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        found: dict[tuple, list[Run]] = {}
+        for run in self.runs:
+            found.setdefault((run.model, run.optimizer, run.method, run.target_sparsity), []).append(run)
+        return [Group(tuple(runs)) for runs in found.values()]
+
+    @property
+    def memory_figure(self) -> str:
+        """The figure every counted run has: the allocator's peak on a GPU, else the bytes by category."""
+        counted = [run for run in self.runs if run.counted]
+        everywhere = counted and all(run.memory("allocator_peak") is not None for run in counted)
+        return "allocator_peak" if everywhere else "by_category"
+
+    def troubles(self) -> list[str]:
+        """One sentence for each run kept out of the means, and for each planned run without a folder."""
+        told = [f"{run.name}: {run.trouble}" for run in self.runs if not run.counted]
+        absent = [name for name in self.planned if name not in {run.name for run in self.runs}]
+        return told + [f"{name}: not started" for name in absent]
