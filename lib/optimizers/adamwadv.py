@@ -1,0 +1,62 @@
+"""AdamWAdv: AdamW with AMSGrad and clipping of the gradient norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.optim.optimizer import ParamsT
+
+
+class AdamWAdv(torch.optim.AdamW):
+    """AdamW whose second moment never shrinks and whose gradient never exceeds a norm.
+
+    ::
+
+        g <- g * min(1, clip_norm / ||g||)                (all parameters together; Pascanu et al. 2013, arXiv 1211.5063)
+        v_max <- max(v_max, v_hat), used instead of v_hat (AMSGrad; Reddi et al. 2018, arXiv 1904.09237)
+
+    It is meant for a cosine schedule of the learning rate, which the training loop sets. Gradients are scaled in place.
+
+    Args:
+        params, lr, betas, eps, weight_decay, foreach, fused, maximize: as in ``torch.optim.AdamW``.
+        clip_norm: largest Euclidean norm of the whole gradient; 0 switches clipping off.
+        amsgrad: whether to keep the running maximum of the second moment (4 more bytes a weight).
+
+    Raises:
+        ValueError: ``clip_norm`` is negative or not finite.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        *,
+        clip_norm: float = 1.0,
+        amsgrad: bool = True,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+        maximize: bool = False,
+    ) -> None:
+        if not 0.0 <= clip_norm < float("inf"):
+            raise ValueError(f"clip_norm must be in [0, inf), got {clip_norm}")
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, foreach=foreach, fused=fused
+        )
+        self.clip_norm = clip_norm
+        self._step_supports_amp_scaling = False  # gradients must be unscaled before they are clipped
+
+    def step(self, closure: Any = None) -> Any:
+        """Clip, then take AdamW's step. The closure, if any, is evaluated first."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if self.clip_norm:
+            weights = [weight for group in self.param_groups for weight in group["params"]]
+            torch.nn.utils.clip_grad_norm_(weights, self.clip_norm)
+        super().step()
+        return loss

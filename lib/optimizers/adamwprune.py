@@ -1,0 +1,308 @@
+"""AdamWPrune: AdamW that prunes by its own states and keeps none for the weights it has pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer, ParamsT
+
+from ..pruning import masks
+from ..pruning.criteria import CRITERIA
+from ..pruning.pruner import check_floors
+from ..pruning.ranking import RANKINGS, Layer, Selection, kept, survivors_at_least
+from ..pruning.schedule import CubicSchedule, exchange_share
+from . import compact
+
+MODES = ("gradual", "dynamic")
+
+
+class AdamWPrune(Optimizer):
+    r"""AdamW whose two moments also tell which weights to prune.
+
+    A surviving weight takes the step of AdamW (Loshchilov & Hutter, arXiv 1711.05101)::
+
+        w <- w - lr * weight_decay * w
+        m <- beta1 m + (1 - beta1) g             m_hat = m / (1 - beta1^t)
+        v <- beta2 v + (1 - beta2) g^2           v_hat = v / (1 - beta2^t)
+        w <- w - lr * m_hat / (sqrt(v_hat) + eps)
+
+    Every ``update_interval`` steps between ``start_step`` and ``end_step`` the surviving weights of least importance
+    (``criterion``, by default ``|w| * v_hat^exponent``) are set to zero, as many as the cubic ramp asks for, exactly.
+    From then on they take part in nothing: their moments are freed, and the mask costs one bit a weight. At sparsity s
+    optimizer and pruning together hold ``8 (1 - s) + 1/8`` bytes per prunable float32 weight, where AdamW holds 8.
+
+    ``step()`` does all of this. With ``sparsity=0`` it is ``torch.optim.AdamW``, bit for bit on CPU.
+
+    Args:
+        params: parameters or groups. A group's key ``prunable`` (bool) says whether its tensors are pruned; without it,
+            tensors of two and more dimensions are.
+        lr: learning rate, at least 0.
+        betas: decay of the two moments, each in [0, 1).
+        eps: added to the root of the second moment, at least 0.
+        weight_decay: decoupled weight decay, at least 0. Parameters of one dimension (biases, norms) usually get a
+            group of their own with 0.
+        sparsity: share of the prunable weights that is zero in the end, in [0, 1).
+        start_step: optimizer step at which the ramp starts.
+        end_step: optimizer step at which the sparsity is reached; needed unless ``sparsity`` is 0. Leave a good part
+            of the training after it.
+        update_interval: steps between two mask updates.
+        criterion: ``fisher``, ``first_order``, ``movement`` or ``hybrid``, see ``lib/pruning/criteria.py``.
+        exponent: a of ``|w| * v_hat^a``, in [0, 1]; 0 ranks by magnitude.
+        ranking: ``global``, ``layer_adaptive``, ``uniform`` or ``erk``, see ``lib/pruning/ranking.py``.
+        min_density: share of its weights that every layer keeps at least.
+        mode: ``gradual`` ramps up; ``dynamic`` is sparse from the first step (layers by ``erk``, or ``uniform`` if that
+            is the ranking; the largest initial weights survive) and only exchanges weights after that, so that the
+            peak of the memory is its end.
+        regrowth: share of a layer's survivors exchanged at an update for the pruned weights of largest gradient, in
+            [0, 0.5], decaying to 0 along the ramp (RigL, arXiv 1911.11134). A regrown weight starts at zero with
+            ``v_hat = g^2``, so that its first steps are of ordinary size.
+        foreach, fused, maximize: as in ``torch.optim.AdamW``.
+
+    Raises:
+        ValueError: naming the argument and its range.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        *,
+        sparsity: float = 0.0,
+        start_step: int = 0,
+        end_step: int | None = None,
+        update_interval: int = 100,
+        criterion: str = "fisher",
+        exponent: float = 0.25,
+        ranking: str = "layer_adaptive",
+        min_density: float = 0.01,
+        mode: str = "gradual",
+        regrowth: float = 0.0,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+        maximize: bool = False,
+    ) -> None:
+        _check_adam(lr, betas, eps, weight_decay)
+        _check_member("criterion", criterion, tuple(CRITERIA))
+        _check_member("ranking", ranking, RANKINGS)
+        _check_member("mode", mode, MODES)
+        _check_range("exponent", exponent, 0.0, 1.0)
+        _check_range("regrowth", regrowth, 0.0, 0.5)
+        _check_range("min_density", min_density, 0.0, 1.0)
+        if sparsity and end_step is None:
+            raise ValueError("end_step is needed when sparsity > 0: the optimizer step at which it is reached")
+        self.schedule = CubicSchedule(
+            sparsity, start_step, start_step + 1 if end_step is None else end_step, update_interval
+        )
+        self.criterion = CRITERIA[criterion]
+        self.exponent = exponent
+        self.ranking = ranking
+        self.min_density = min_density
+        self.mode = mode
+        self.regrowth = regrowth
+        self.steps = 0
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "foreach": foreach,
+            "fused": fused,
+            "maximize": maximize,
+            "prunable": None,
+        }
+        super().__init__(params, defaults)
+        check_floors([weight.numel() for weight in self._prunable()], sparsity, min_density)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Take one optimizer step, and prune if the schedule says so.
+
+        Args:
+            closure: reevaluates the model and returns the loss (optional).
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if self.steps == 0 and self.mode == "dynamic" and self.schedule.final:
+            self._prune_before_first_step()
+        for group in self.param_groups:
+            self._step_group(group)
+        self.steps += 1
+        if self.schedule.is_update(self.steps):
+            self._update_masks()
+        return loss
+
+    def sparsity(self) -> float:
+        """Share of the prunable weights that is pruned, between 0 and 1."""
+        size = sum(weight.numel() for weight in self._prunable())
+        return 1.0 - sum(self._survivors(weight) for weight in self._prunable()) / size if size else 0.0
+
+    def layer_densities(self) -> list[float]:
+        """Share of surviving weights of each prunable tensor, in the order of the parameter groups."""
+        return [self._survivors(weight) / weight.numel() for weight in self._prunable()]
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Bytes of ``optimizer_state`` (moments, step counts) and ``pruning_state`` (masks), from the live tensors."""
+        total = {"optimizer_state": 0, "pruning_state": 0}
+        for state in self.state.values():
+            for name, value in state.items():
+                if isinstance(value, Tensor):
+                    category = "pruning_state" if name == "mask" else "optimizer_state"
+                    total[category] += value.numel() * value.element_size()
+        return total
+
+    def state_dict(self) -> dict[str, Any]:
+        """As every optimizer's; as small as the states. ``steps`` is the position in the schedule."""
+        return super().state_dict() | {"steps": self.steps}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a ``state_dict``; masks and compact moments follow the memory order of these parameters."""
+        super().load_state_dict({key: value for key, value in state_dict.items() if key != "steps"})
+        self.steps = int(state_dict["steps"])
+        for weight, state in self.state.items():
+            compact.follow_memory_order(weight, state)
+
+    def _prunable(self) -> Iterator[Tensor]:
+        for group in self.param_groups:
+            for weight in group["params"]:
+                chosen = weight.dim() >= 2 if group.get("prunable") is None else group["prunable"]
+                if chosen and weight.requires_grad:
+                    yield weight
+
+    def _survivors(self, weight: Tensor) -> int:
+        state = self.state.get(weight, {})
+        return state["exp_avg"].numel() if "mask" in state else weight.numel()
+
+    def _state_of(self, weight: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        state = self.state[weight]
+        if not state:
+            device = weight.device if group["fused"] else torch.device("cpu")  # as torch's AdamW has it
+            state["step"] = torch.zeros((), dtype=torch.float32, device=device)
+            state["exp_avg"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
+            state["exp_avg_sq"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
+        return state
+
+    def _step_group(self, group: dict[str, Any]) -> None:
+        """AdamW's own step: for all dense parameters at once, for the compact ones slice by slice."""
+        dense: list[tuple[Tensor, ...]] = []
+        for weight in group["params"]:
+            if weight.grad is None:
+                continue
+            state = self._state_of(weight, group)
+            if "mask" in state:
+                compact.step(weight, state, group)
+            else:
+                dense.append((weight, weight.grad, state["exp_avg"], state["exp_avg_sq"], state["step"]))
+        if dense:
+            compact.adamw_step(group, *(list(column) for column in zip(*dense, strict=True)))
+
+    def _prune_before_first_step(self) -> None:
+        """Dynamic mode: the final sparsity at once, layer densities fixed, the largest initial weights survive."""
+        weights = list(self._prunable())
+        layers = [self._layer(index, weight, compact.magnitudes(weight)) for index, weight in enumerate(weights)]
+        selection = Selection(layers)
+        prune = round(self.schedule.final * sum(layer.size for layer in layers))
+        numbers = selection.numbers(prune, "uniform" if self.ranking == "uniform" else "erk")
+        new = [
+            torch.cat([masks.pack(part) for part in kept(layer, threshold)])
+            for layer, threshold in zip(layers, selection.thresholds(numbers), strict=True)
+        ]
+        groups = {weight: group for group in self.param_groups for weight in group["params"]}
+        for weight, bits, number in zip(weights, new, _counts(new, weights), strict=True):
+            compact.start_sparse(self.state[weight], weight, bits, number, bool(groups[weight]["fused"]))
+
+    def _update_masks(self) -> None:
+        """Prune what the ramp asks for, exchange what ``regrowth`` asks for, and free the states of the pruned."""
+        weights = [weight for weight in self._prunable() if "exp_avg" in self.state[weight]]
+        if not weights:
+            return
+        size = sum(weight.numel() for weight in weights)
+        survivors = sum(self._survivors(weight) for weight in weights)
+        remain = min(size - round(self.schedule.sparsity(self.steps) * size), survivors)
+        groups = {weight: group for group in self.param_groups for weight in group["params"]}
+        layers = [
+            self._layer(index, weight, self._scores(weight, groups[weight])) for index, weight in enumerate(weights)
+        ]
+        selection = Selection(layers)
+        numbers = selection.numbers(survivors - remain, self.ranking)
+        exchanged = self._exchanged(layers, numbers, weights)
+        limits = selection.thresholds(numbers + exchanged)
+        new = [
+            compact.drop(weight, self.state[weight], kept(layer, threshold))
+            for weight, layer, threshold in zip(weights, layers, limits, strict=True)
+        ]
+        if exchanged.any():
+            self._grow(weights, new, exchanged)
+        counts = _counts(new, weights)
+        if sum(map(sum, counts)) != remain:
+            raise AssertionError(f"{sum(map(sum, counts))} weights survive instead of {remain}")
+        for weight, bits, number in zip(weights, new, counts, strict=True):
+            compact.rebuild(weight, self.state[weight], bits, number, groups[weight]["betas"][1])
+        if self.steps == self.schedule.end and any(weight.is_cuda for weight in weights):
+            torch.cuda.empty_cache()  # what the ramp has freed goes back to the device, for others to use
+
+    def _layer(self, index: int, weight: Tensor, scores: compact.Scores) -> Layer:
+        name = f"{index} of shape {tuple(weight.shape)}"
+        keep = survivors_at_least(weight.numel(), self.min_density)
+        return Layer(name, tuple(weight.shape), self._survivors(weight), scores, keep)
+
+    def _scores(self, weight: Tensor, group: dict[str, Any]) -> compact.Scores:
+        return compact.scores(weight, self.state[weight], group["betas"], self.criterion, self.exponent)
+
+    def _exchanged(self, layers: list[Layer], numbers: np.ndarray, weights: list[Tensor]) -> np.ndarray:
+        """How many survivors of each layer change places with pruned weights, beyond what the ramp prunes."""
+        share = exchange_share(self.regrowth, self.schedule.progress(self.steps))
+        result = np.zeros(len(layers), dtype=np.int64)
+        for index, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
+            if share and weight.grad is not None:
+                left = layer.candidates - int(numbers[index])
+                result[index] = min(round(share * left), layer.size - layer.candidates, max(left - layer.keep, 0))
+        return result
+
+    def _grow(self, weights: list[Tensor], new: list[Tensor], numbers: np.ndarray) -> None:
+        """Set the bits of the pruned weights with the largest gradients (those pruned before this update)."""
+        chosen = [index for index in range(len(weights)) if numbers[index]]
+        layers = []
+        for index in chosen:
+            weight = weights[index]
+            pruned = weight.numel() - self._survivors(weight)
+            slopes = compact.pruned_gradients(weight, self.state[weight])
+            layers.append(Layer(f"{index} (gradient)", tuple(weight.shape), pruned, slopes))
+        selection = Selection(layers)
+        staying = np.array([layer.candidates for layer in layers]) - numbers[chosen]
+        for index, layer, limit in zip(chosen, layers, selection.thresholds(staying), strict=True):
+            compact.set_bits(new[index], weights[index], self.state[weights[index]], kept(layer, limit))
+
+
+def _counts(bits: list[Tensor], weights: list[Tensor]) -> list[list[int]]:
+    """Kept weights per tensor and slice, brought to the host in one transfer."""
+    counts = [masks.counts(part, weight.numel()) for part, weight in zip(bits, weights, strict=True)]
+    flat = iter(torch.cat([part.to(counts[0].device) for part in counts]).tolist())
+    return [[next(flat) for _ in range(part.numel())] for part in counts]
+
+
+def _check_adam(lr: float | Tensor, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
+    _check_range("lr", float(lr), 0.0, float("inf"))
+    _check_range("eps", eps, 0.0, float("inf"))
+    _check_range("weight_decay", weight_decay, 0.0, float("inf"))
+    for index, beta in enumerate(betas):
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"betas[{index}] must be in [0, 1), got {beta}")
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high or value == float("inf"):
+        raise ValueError(f"{name} must be in [{low:g}, {high:g}], got {value}")
+
+
+def _check_member(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

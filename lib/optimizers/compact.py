@@ -1,0 +1,226 @@
+"""Adam's state for the surviving weights only: what AdamWPrune does to one weight tensor.
+
+A pruned tensor's state holds ``mask`` (one bit a weight, in memory order), ``exp_avg`` and ``exp_avg_sq`` (one value a
+survivor, in the same order), ``step``, ``kept`` (survivors per slice, so that a GPU need not be asked) and
+``channels_last`` (the memory order). All work goes slice by slice, so that temporaries stay far below one large layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from ..pruning import masks
+from ..pruning.criteria import Criterion
+
+State = dict[str, Any]
+Scores = Callable[[], Iterator[Tensor]]
+
+
+def adamw_step(
+    group: dict[str, Any],
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    steps: list[Tensor],
+) -> None:
+    """torch's own AdamW update with the settings of a parameter group, in place."""
+    adamw(
+        weights,
+        gradients,
+        exp_avgs,
+        exp_avg_sqs,
+        [],
+        steps,
+        foreach=group["foreach"],
+        fused=group["fused"],
+        amsgrad=False,
+        beta1=group["betas"][0],
+        beta2=group["betas"][1],
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        maximize=group["maximize"],
+    )
+
+
+def step(weight: Tensor, state: State, group: dict[str, Any]) -> None:
+    """AdamW's update of the survivors: gather weights and gradients, update, scatter the weights back."""
+    vector, slope = masks.flat(weight), masks.flat(_gradient(weight))
+    for start, stop, first, last in _slices(weight, state):
+        where = masks.positions(state["mask"], start, stop, last - first)
+        values = vector[start:stop].index_select(0, where)
+        adamw_step(
+            group,
+            [values],
+            [slope[start:stop].index_select(0, where)],
+            [state["exp_avg"][first:last]],
+            [state["exp_avg_sq"][first:last]],
+            [state["step"].clone()],  # AdamW counts the step of every list it is given
+        )
+        vector[start:stop].index_copy_(0, where, values)
+    state["step"] += 1
+
+
+def scores(
+    weight: Tensor, state: State, betas: tuple[float, float], criterion: Criterion, exponent: float
+) -> Scores:
+    """Importance of the survivors, slice by slice, from weight and bias-corrected moments."""
+    correction1 = 1 - betas[0] ** state["step"]
+    correction2 = 1 - betas[1] ** state["step"]
+    vector = masks.flat(weight.detach())
+
+    def survivors() -> Iterator[Tensor]:
+        first_moment, second_moment = _vector(state["exp_avg"]), _vector(state["exp_avg_sq"])
+        for start, stop, first, last in _slices(weight, state):
+            values = vector[start:stop]
+            if "mask" in state:
+                values = values.index_select(0, masks.positions(state["mask"], start, stop, last - first))
+            m = first_moment[first:last].float() / correction1
+            v = second_moment[first:last].float() / correction2
+            yield criterion(values.float(), m, v, exponent)
+
+    return survivors
+
+
+def magnitudes(weight: Tensor) -> Scores:
+    """``|w|`` of all weights, slice by slice."""
+    vector = masks.flat(weight.detach())
+    return lambda: (vector[start:stop].abs() for start, stop in masks.slices(vector.numel()))
+
+
+def pruned_gradients(weight: Tensor, state: State) -> Scores:
+    """``|g|`` of the pruned weights, slice by slice."""
+    slope = masks.flat(_gradient(weight))
+
+    def absent() -> Iterator[Tensor]:
+        for start, stop in masks.slices(slope.numel()):
+            yield slope[start:stop].abs()[_pruned(state, start, stop)]
+
+    return absent
+
+
+def drop(weight: Tensor, state: State, keeps: Iterator[Tensor]) -> Tensor:
+    """New bits: of the survivors only those that ``keeps`` (booleans per slice of survivors) keeps."""
+    parts = []
+    for (start, stop, first, last), keep in zip(_slices(weight, state), keeps, strict=True):
+        if "mask" in state:
+            booleans = torch.zeros(stop - start, dtype=torch.bool, device=weight.device)
+            booleans[masks.positions(state["mask"], start, stop, last - first)] = keep
+            keep = booleans
+        parts.append(masks.pack(keep))
+    return torch.cat(parts)
+
+
+def set_bits(bits: Tensor, weight: Tensor, state: State, grown: Iterator[Tensor]) -> None:
+    """Set, in place, the bits of those pruned weights that ``grown`` (booleans per slice of pruned ones) chooses."""
+    for (start, stop), chosen in zip(masks.slices(weight.numel()), grown, strict=True):
+        booleans = masks.unpack(bits, start, stop)
+        booleans[_pruned(state, start, stop).nonzero().view(-1)[chosen]] = True
+        bits[start // 8 : masks.packed_size(stop)] = masks.pack(booleans)
+
+
+def start_sparse(state: State, weight: Tensor, bits: Tensor, kept: list[int], fused: bool) -> None:
+    """State of a tensor that is sparse before its first step; pruned weights become zero."""
+    number = sum(kept)
+    state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device if fused else "cpu")
+    state["exp_avg"] = torch.zeros(number, dtype=weight.dtype, device=weight.device)
+    state["exp_avg_sq"] = torch.zeros(number, dtype=weight.dtype, device=weight.device)
+    _set_mask(state, weight, bits, kept)
+
+
+def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], beta2: float) -> None:
+    """Carry the moments over to a new mask, free those of pruned weights, and set pruned weights to zero.
+
+    A weight that was pruned and now survives starts with ``m = 0`` and ``v_hat = g^2``.
+    """
+    for name in ("exp_avg", "exp_avg_sq"):  # one after the other: only one of them exists twice at a time
+        old, new = _vector(state[name]), torch.empty(sum(kept), dtype=weight.dtype, device=weight.device)
+        begin = 0
+        for (start, stop, first, last), number in zip(_slices(weight, state), kept, strict=True):
+            dense = old[first:last]
+            if "mask" in state:
+                dense = _fresh(name, weight, state, start, stop, beta2)
+                dense[masks.positions(state["mask"], start, stop, last - first)] = old[first:last]
+            new[begin : begin + number] = dense[masks.positions(bits, start, stop, number)]
+            begin += number
+        state[name] = new
+    _set_mask(state, weight, bits, kept)
+
+
+def follow_memory_order(weight: Tensor, state: State) -> None:
+    """After loading: count survivors anew, and reorder the state if it was saved for the other memory order."""
+    size = weight.numel()
+    if "mask" not in state:
+        for name in ("exp_avg", "exp_avg_sq"):
+            if state[name].stride() != weight.stride():
+                state[name] = torch.empty_like(weight).copy_(state[name])
+        return
+    state["mask"] = state["mask"].to(torch.uint8)  # the base class has cast it to the weight's type
+    if state["channels_last"] != _is_channels_last(weight):
+        alive = masks.unpack(state["mask"], 0, size)
+        order = _other_order(torch.arange(size, device=weight.device), weight)
+        for name in ("exp_avg", "exp_avg_sq"):
+            dense = torch.zeros(size, dtype=state[name].dtype, device=weight.device)
+            dense[alive] = state[name]
+            state[name] = dense[order][alive[order]]
+        state["mask"] = masks.pack(alive[order])
+        state["channels_last"] = _is_channels_last(weight)
+    state["kept"] = masks.counts(state["mask"], size).tolist()
+
+
+def _slices(weight: Tensor, state: State) -> Iterator[tuple[int, int, int, int]]:
+    """Bounds of each slice in the weight and, of its survivors, in the moments."""
+    first = 0
+    for index, (start, stop) in enumerate(masks.slices(weight.numel())):
+        last = first + (state["kept"][index] if "mask" in state else stop - start)
+        yield start, stop, first, last
+        first = last
+
+
+def _fresh(name: str, weight: Tensor, state: State, start: int, stop: int, beta2: float) -> Tensor:
+    """Moments that a slice's weights would start with if they came back now."""
+    if name == "exp_avg" or weight.grad is None:
+        return torch.zeros(stop - start, dtype=weight.dtype, device=weight.device)
+    slope = masks.flat(_gradient(weight))[start:stop]
+    return slope.square().mul_(1 - beta2 ** state["step"])
+
+
+def _set_mask(state: State, weight: Tensor, bits: Tensor, kept: list[int]) -> None:
+    state["mask"], state["kept"] = bits, kept
+    state["channels_last"] = _is_channels_last(weight)
+    masks.zero_pruned(weight.detach(), bits)
+
+
+def _pruned(state: State, start: int, stop: int) -> Tensor:
+    return masks.unpack(state["mask"], start, stop).logical_not_()
+
+
+def _vector(moment: Tensor) -> Tensor:
+    return moment if moment.dim() == 1 else masks.flat(moment)
+
+
+def _gradient(weight: Tensor) -> Tensor:
+    """The gradient in the weight's memory order."""
+    gradient = weight.grad
+    assert gradient is not None
+    if gradient.stride() != weight.stride():
+        gradient = torch.empty_like(weight).copy_(gradient)
+    return gradient.detach()
+
+
+def _is_channels_last(weight: Tensor) -> bool:
+    return not weight.is_contiguous()
+
+
+def _other_order(index: Tensor, weight: Tensor) -> Tensor:
+    """Positions, in the memory order that ``weight`` does not have, of its elements in the order it has."""
+    out, inner, height, width = weight.shape
+    if _is_channels_last(weight):
+        return index.view(out, inner, height, width).permute(0, 2, 3, 1).reshape(-1)
+    return index.view(out, height, width, inner).permute(0, 3, 1, 2).reshape(-1)

@@ -1,0 +1,98 @@
+"""Masks, one bit per weight: how pruning is applied.
+
+Bit ``j`` of byte ``b`` stands for weight ``8 b + j`` of the flattened tensor; 1 means kept. Positions and booleans are
+derived from the bits when needed, a slice at a time, and never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import torch
+from torch import Tensor
+
+# Weights handled at a time. Small enough for temporaries to stay in cache and far below one large layer,
+# large enough that Python's cost per slice does not show. A multiple of 8, so that slices are whole bytes.
+SLICE = 1 << 18
+
+
+@cache
+def _byte_table(device: torch.device) -> Tensor:
+    """The 8 booleans of each of the 256 bytes, read as one int64 each: unpacking becomes a table look-up."""
+    bits = torch.arange(256).unsqueeze(1).bitwise_right_shift(torch.arange(8)).bitwise_and(1)
+    return bits.to(torch.bool).view(torch.int64).view(-1).to(device)
+
+
+@cache
+def _bit_values(device: torch.device) -> Tensor:
+    return torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8, device=device)
+
+
+def slices(size: int) -> Iterator[tuple[int, int]]:
+    """Bounds of consecutive slices of a flattened tensor of ``size`` weights."""
+    for start in range(0, size, SLICE):
+        yield start, min(start + SLICE, size)
+
+
+def packed_size(size: int) -> int:
+    """Bytes that the mask of ``size`` weights takes."""
+    return (size + 7) // 8
+
+
+def pack(kept: Tensor) -> Tensor:
+    """Bits of a flat boolean tensor, uint8 of shape (packed_size(n),)."""
+    size = kept.numel()
+    if size % 8:
+        kept = torch.nn.functional.pad(kept, (0, 8 - size % 8))
+    return (kept.view(-1, 8).to(torch.uint8) * _bit_values(kept.device)).sum(1, dtype=torch.uint8)
+
+
+def unpack(bits: Tensor, start: int, stop: int) -> Tensor:
+    """Booleans of the weights ``start`` to ``stop``; start must be a multiple of 8."""
+    part = bits[start // 8 : packed_size(stop)]
+    return _byte_table(bits.device).index_select(0, part.int()).view(torch.bool)[: stop - start]
+
+
+def positions(bits: Tensor, start: int, stop: int, kept: int | None = None) -> Tensor:
+    """Positions (int64, relative to ``start``) of the kept weights of a slice.
+
+    With ``kept`` given, their number is known beforehand and a GPU need not be waited for.
+    """
+    booleans = unpack(bits, start, stop)
+    if kept is not None and booleans.is_cuda:
+        return torch.nonzero_static(booleans, size=kept).view(-1)
+    return booleans.nonzero().view(-1)
+
+
+def counts(bits: Tensor, size: int) -> Tensor:
+    """Number of kept weights in each slice, int64 of shape (slices,)."""
+    return torch.stack([unpack(bits, start, stop).sum() for start, stop in slices(size)])
+
+
+def count(bits: Tensor, size: int) -> int:
+    """Number of kept weights."""
+    return int(counts(bits, size).sum())
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """View of a dense tensor as one vector in the order of its memory (row-major or channels_last).
+
+    Raises:
+        ValueError: the tensor's elements do not lie side by side, so that no such view exists.
+    """
+    if tensor.is_contiguous():
+        return tensor.view(-1)
+    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor.permute(0, 2, 3, 1).view(-1)
+    raise ValueError(
+        f"prunable tensors must be contiguous or channels_last, got shape {tuple(tensor.shape)} "
+        f"with strides {tensor.stride()}"
+    )
+
+
+def zero_pruned(tensor: Tensor, bits: Tensor) -> None:
+    """Set the pruned entries of a dense tensor to exactly zero (NaN and infinity as well), in place."""
+    vector = flat(tensor)
+    for start, stop in slices(vector.numel()):
+        vector[start:stop].masked_fill_(unpack(bits, start, stop).logical_not_(), 0.0)

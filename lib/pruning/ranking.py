@@ -1,0 +1,275 @@
+"""Which weights to prune: exact selection of the lowest scores over many layers, in little memory.
+
+Scores are never concatenated or sorted. Each is read as a sortable 32-bit key; one pass counts the upper halves of
+the keys per layer, a second pass the lower halves around each layer's threshold. Two small tables then tell, to the
+single weight, how many to prune in each layer and below which key. Scores are produced a slice at a time by the caller,
+once per pass. Ties are broken by index: of equal scores the weight that lies first in its layer is pruned first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+RANKINGS = ("global", "layer_adaptive", "uniform", "erk")
+
+_HALF = 1 << 16  # number of values of half a key
+_INFINITY = 0x7F80 + _HALF // 2  # bin of +inf; NaN lies there and above, -inf and -NaN below the mirrored bin
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The weights of one layer that may be pruned now.
+
+    Attributes:
+        name: for messages.
+        shape: of the whole weight tensor.
+        candidates: how many scores ``scores()`` gives in all; the layer's other weights are pruned already.
+        scores: gives the candidates' scores in order, as flat float tensors slice by slice, anew at every call.
+        keep: how many of the candidates must survive whatever their scores.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    candidates: int
+    scores: Callable[[], Iterator[Tensor]]
+    keep: int = 0
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Prune the scores whose key is below ``key``, and the first ``ties`` of those equal to it."""
+
+    key: int
+    ties: int
+
+
+def survivors_at_least(size: int, min_density: float) -> int:
+    """Floor of a layer: at least the given share of its weights, and never none."""
+    return max(1, int(np.ceil(min_density * size)))
+
+
+class Selection:
+    """The lowest scores of several layers, counted once and then cut where it is asked for.
+
+    Args:
+        layers: all layers that take part.
+
+    Raises:
+        ValueError: a score is not finite; the layer is named.
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.layers = layers
+        self.caps = np.array([max(layer.candidates - layer.keep, 0) for layer in layers], dtype=np.int64)
+        self.upper = _count_upper_halves(layers)
+
+    def numbers(self, prune: int, ranking: str) -> np.ndarray:
+        """How many to prune in each layer so that they are ``prune`` altogether.
+
+        Args:
+            prune: number of candidates to prune over all layers.
+            ranking: ``global`` (the lowest scores wherever they are), ``layer_adaptive`` (as LAMP, arXiv 2010.07611:
+                each squared score over the sum of the squares not smaller in its layer; computed from scores cut to
+                bfloat16), ``uniform`` (the same density everywhere) or ``erk`` (density in proportion to the sum of a
+                layer's dimensions over their product, arXiv 1911.11134).
+
+        Raises:
+            ValueError: unknown ranking, or more to prune than the layers' floors allow.
+        """
+        if ranking not in RANKINGS:
+            raise ValueError(f"ranking must be one of {', '.join(RANKINGS)}, got {ranking!r}")
+        if prune > self.caps.sum():
+            raise ValueError(f"cannot prune {prune} weights: the layers' floors leave {self.caps.sum()} to prune")
+        if ranking == "global":
+            cut = _first_bin_holding(self.upper, self.caps, prune)
+            lower = _count_lower_halves(self.layers, np.full(len(self.layers), cut))
+            return _share_out_bin(self.upper, lower, self.caps, prune, cut)
+        if ranking == "layer_adaptive":
+            return _layer_adaptive(self.upper, self.caps, prune)
+        return _by_density(self.layers, self.caps, prune, ranking)
+
+    def thresholds(self, numbers: np.ndarray) -> list[Threshold]:
+        """Threshold of each layer under which exactly ``numbers`` of its candidates lie."""
+        upto = np.cumsum(self.upper, axis=1)
+        bins = (upto < numbers[:, None]).sum(1)  # the bin that holds the last pruned candidate
+        lower = _count_lower_halves(self.layers, bins)
+        return [_threshold(*row) for row in zip(upto, bins, lower, numbers, strict=True)]
+
+
+def kept(layer: Layer, threshold: Threshold) -> Iterator[Tensor]:
+    """For each slice of ``layer.scores()`` the booleans of the candidates that survive."""
+    ties_left: Tensor | int = threshold.ties
+    for scores in layer.scores():
+        keys = _keys(scores)
+        equal = keys == threshold.key
+        # a running number of ties tells the first ones, without waiting for the device
+        rank = equal.cumsum(0, dtype=torch.int32)
+        yield (keys > threshold.key) | (equal & (rank > ties_left))
+        if rank.numel():
+            ties_left = ties_left - rank[-1]
+
+
+def _keys(scores: Tensor) -> Tensor:
+    """int32 keys in the order of the float scores; -0.0 counts as 0.0."""
+    bits = (scores.float() + 0.0).view(torch.int32)
+    return torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+
+
+def _tally(indices: Tensor, counts: Tensor) -> None:
+    """Add the number of occurrences of each index to ``counts`` (in place, no host synchronisation)."""
+    if indices.is_cuda:
+        counts.scatter_add_(0, indices.long(), torch.ones_like(indices, dtype=counts.dtype))
+    else:
+        counts += torch.bincount(indices, minlength=_HALF + 1)
+
+
+def _count_upper_halves(layers: Sequence[Layer]) -> np.ndarray:
+    """Number of candidates per layer and upper half of the key, int64 of shape (layers, 65536)."""
+
+    def tally(scores: Tensor, _: int, counts: Tensor) -> None:
+        _tally((_keys(scores) >> 16) + _HALF // 2, counts)
+
+    table = _tables(layers, tally)
+    for layer, row in zip(layers, table, strict=True):
+        if row[_INFINITY:].any() or row[: _HALF - _INFINITY].any():
+            raise ValueError(f"layer {layer.name}: a score is NaN or infinite, so its weights cannot be ranked")
+        if row.sum() != layer.candidates:
+            raise AssertionError(f"layer {layer.name}: {row.sum()} scores for {layer.candidates} candidates")
+    return table
+
+
+def _count_lower_halves(layers: Sequence[Layer], bins: np.ndarray) -> np.ndarray:
+    """The same for the lower halves of those keys whose upper half is the layer's entry of ``bins``."""
+
+    def tally(scores: Tensor, index: int, counts: Tensor) -> None:
+        keys = _keys(scores)
+        inside = (keys >> 16) + _HALF // 2 == int(bins[index])
+        _tally(torch.where(inside, keys & 0xFFFF, _HALF), counts)  # the rest goes into one bin past the end
+
+    return _tables(layers, tally)
+
+
+def _tables(layers: Sequence[Layer], tally: Callable[[Tensor, int, Tensor], None]) -> np.ndarray:
+    """One row of counts per layer, brought to the host in one transfer."""
+    rows = []
+    for index, layer in enumerate(layers):
+        counts: Tensor | None = None
+        for scores in layer.scores():
+            if counts is None:
+                counts = torch.zeros(_HALF + 1, dtype=torch.int32, device=scores.device)
+            tally(scores, index, counts)
+        rows.append(torch.zeros(_HALF + 1, dtype=torch.int32) if counts is None else counts)
+    if not rows:
+        return np.zeros((0, _HALF), dtype=np.int64)
+    device = next((row.device for row in rows if row.is_cuda), rows[0].device)
+    return torch.stack([row.to(device) for row in rows])[:, :_HALF].cpu().numpy().astype(np.int64)
+
+
+def _first_bin_holding(upper: np.ndarray, caps: np.ndarray, prune: int) -> int:
+    """Lowest bin up to which the layers, none beyond its cap, hold ``prune`` candidates."""
+    held = np.zeros(_HALF, dtype=np.int64)
+    for row, cap in zip(upper, caps, strict=True):
+        held += np.minimum(np.cumsum(row), cap)
+    return int(np.searchsorted(held, prune))
+
+
+def _share_out_bin(
+    upper: np.ndarray, lower: np.ndarray, caps: np.ndarray, prune: int, bin_index: int
+) -> np.ndarray:
+    """Global ranking: everything below the bin is pruned, of the bin itself the lowest keys first."""
+    below = np.minimum(upper[:, :bin_index].sum(1), caps)
+    rest = np.minimum(np.cumsum(lower, axis=1), (caps - below)[:, None])
+    layer, key, number = _nonempty(rest)
+    order = np.lexsort((layer, key))
+    return below + _take_first(layer[order], number[order], prune - int(below.sum()), len(caps))
+
+
+def _layer_adaptive(upper: np.ndarray, caps: np.ndarray, prune: int) -> np.ndarray:
+    """Numbers to prune per layer when every score is replaced by LAMP's."""
+    parts = []
+    for index, (row, cap) in enumerate(zip(upper, caps, strict=True)):
+        bins = np.flatnonzero(row)
+        squares = np.square(np.maximum(_lower_edges(bins), 0.0))
+        tails = np.cumsum((squares * row[bins])[::-1])[::-1]
+        scores = np.divide(squares, tails, out=np.zeros_like(squares), where=tails > 0)
+        upto = np.minimum(np.cumsum(row[bins]), cap)
+        parts.append((np.full(len(bins), index), bins, scores, np.diff(upto, prepend=0)))
+    layer, bins, scores, number = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.lexsort((layer, bins, scores))
+    return _take_first(layer[order], number[order], prune, len(caps))
+
+
+def _lower_edges(bins: np.ndarray) -> np.ndarray:
+    """The score of least magnitude in each bin, float64: the key's upper half read as bfloat16."""
+    upper = (bins - _HALF // 2).astype(np.int32)
+    bits = np.where(upper < 0, (upper << 16) ^ 0x7FFF0000, upper << 16)
+    return bits.astype(np.int32).view(np.float32).astype(np.float64)
+
+
+def _by_density(layers: Sequence[Layer], caps: np.ndarray, prune: int, ranking: str) -> np.ndarray:
+    """Numbers to prune per layer so that its density is the one that ``ranking`` prescribes."""
+    sizes = np.array([layer.size for layer in layers], dtype=np.float64)
+    candidates = np.array([layer.candidates for layer in layers], dtype=np.float64)
+    budget = candidates.sum() - prune
+    weight = np.array([sum(x.shape) for x in layers], dtype=np.float64) if ranking == "erk" else sizes
+    keep = _fill(weight, lowest=candidates - caps, highest=candidates, total=budget)
+    return _round_to_total(candidates - keep, caps, prune)
+
+
+def _fill(weight: np.ndarray, lowest: np.ndarray, highest: np.ndarray, total: float) -> np.ndarray:
+    """``clip(c * weight, lowest, highest)`` with the c for which it sums to ``total`` (found by bisection)."""
+    low, high = 0.0, float((highest / weight).max()) if len(weight) else 0.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        if np.clip(middle * weight, lowest, highest).sum() < total:
+            low = middle
+        else:
+            high = middle
+    return np.clip(high * weight, lowest, highest)
+
+
+def _round_to_total(values: np.ndarray, caps: np.ndarray, total: int) -> np.ndarray:
+    """Integers nearest to ``values``, between 0 and ``caps``, that sum to ``total``: largest remainders first."""
+    counts = np.clip(np.floor(values), 0, caps).astype(np.int64)
+    for index in np.argsort(counts - values, kind="stable"):
+        if counts.sum() >= total:
+            break
+        counts[index] = min(counts[index] + 1, caps[index])
+    missing = total - int(counts.sum())
+    for index in np.argsort(counts - caps, kind="stable"):  # what caps or bisection left over, most room first
+        change = int(np.clip(missing, -counts[index], caps[index] - counts[index]))
+        counts[index] += change
+        missing -= change
+    return counts
+
+
+def _nonempty(cumulated: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Layer, bin and number of the non-empty bins of cumulated tables."""
+    numbers = np.diff(cumulated, axis=1, prepend=0)
+    layer, bins = np.nonzero(numbers)
+    return layer, bins, numbers[layer, bins]
+
+
+def _take_first(layer: np.ndarray, number: np.ndarray, total: int, layers: int) -> np.ndarray:
+    """Go through groups of candidates in order, take ``total`` of them, and count per layer."""
+    taken = np.diff(np.minimum(np.cumsum(number), total), prepend=0)
+    return np.bincount(layer, weights=taken, minlength=layers).astype(np.int64)
+
+
+def _threshold(upto: np.ndarray, cut: int, lower: np.ndarray, number: int) -> Threshold:
+    if number == 0:
+        return Threshold(-(1 << 31), 0)
+    inside = int(number - (upto[cut - 1] if cut else 0))
+    cumulated = np.cumsum(lower)
+    low = int(np.searchsorted(cumulated, inside))
+    ties = inside - int(cumulated[low - 1] if low else 0)
+    return Threshold(((int(cut) - _HALF // 2) << 16) + low, ties)
