@@ -110,7 +110,9 @@ class RunConfig:
     def to_yaml(self) -> str:
         """The fields that apply, in order, one a line."""
         values = {name: getattr(self, name) for name in FIELD_TYPES}
-        return yaml.safe_dump({k: v for k, v in values.items() if v is not None}, sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(
+            {k: v for k, v in values.items() if v is not None}, sort_keys=False, allow_unicode=True
+        )
 
     @classmethod
     def from_yaml(cls, text: str) -> RunConfig:
@@ -145,11 +147,12 @@ def _plain_type(hint: Any) -> type:
 
 
 FIELD_TYPES: dict[str, type] = {name: _plain_type(h) for name, h in typing.get_type_hints(RunConfig).items()}
-REQUIRED_FIELDS = tuple(f.name for f in fields(RunConfig) if f.default is not None and f.name != "seed_in_name")
+REQUIRED_FIELDS = tuple(
+    f.name for f in fields(RunConfig) if f.default is not None and f.name != "seed_in_name"
+)
 AXIS_FIELDS = ("model", "optimizer", "pruning_method", "target_sparsity", "seed", "seed_in_name")
 PRUNING_FIELDS = frozenset(
-    "criterion exponent mode regrowth ranking pruning_start pruning_end pruning_interval min_density "
-    "prune_first prune_last".split()
+    ["criterion", "exponent", "mode", "regrowth", "ranking", "pruning_start", "pruning_end", "pruning_interval", "min_density", "prune_first", "prune_last"]
 )
 
 
@@ -203,7 +206,11 @@ def run_config(
 def problems(symbols: Symbols, config: RunConfig) -> list[str]:
     """Every value of `config` that Kconfig does not allow, and every pair of values that contradict each other."""
     wrong = []
-    for axis, value in (("MODEL", config.model), ("OPTIMIZER", config.optimizer), ("PRUNING", config.pruning_method)):
+    for axis, value in (
+        ("MODEL", config.model),
+        ("OPTIMIZER", config.optimizer),
+        ("PRUNING", config.pruning_method),
+    ):
         if value not in symbols.axis(axis):
             wrong.append(f"{axis.lower()}={value}: unknown, allowed {', '.join(symbols.axis(axis))}")
     for field in FIELD_TYPES:
@@ -271,5 +278,9 @@ def _typed(value: Any, kind: type) -> Any:
     if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if type(value) is not kind:
-        raise ValueError({int: "not a whole number", float: "not a number", bool: "not true or false"}.get(kind, "not text"))
+        raise ValueError(
+            {int: "not a whole number", float: "not a number", bool: "not true or false"}.get(
+                kind, "not text"
+            )
+        )
     return value

@@ -50,12 +50,14 @@ class Spec:
 
     def parse(self, text: str) -> Value:
         """The value that `text` means; ValueError with the reason where it means none."""
-        if self.kind == "string":
-            return text
         if not text.strip():
             if self.optional:
                 return None
             raise ValueError("empty value")
+        if self.kind == "string":
+            if not text.isprintable():
+                raise ValueError("a control character in the value")
+            return text
         if self.kind == "bool":
             if text not in ("y", "n"):
                 raise ValueError("not y or n")
@@ -75,19 +77,15 @@ class Spec:
             raise ValueError("too large")
 
 
-def float_range(help_text: str | None) -> dict[str, float | bool] | None:
-    """Spec's range arguments from the last line of a help text; None where it states no range."""
-    lines = (help_text or "").strip().splitlines()
+def float_spec(name: str, prompt: str, help_text: str) -> Spec | None:
+    """The spec of a number whose help states its range in the last line; None where it states none."""
+    lines = help_text.strip().splitlines()
     match = _RANGE.match(lines[-1].strip()) if lines else None
     if match is None:
         return None
-    return {
-        "low": float(match["low"]),
-        "high": float(match["high"]),
-        "above": bool(match["above"]),
-        "below": bool(match["below"]),
-        "optional": bool(match["empty"]),
-    }
+    above, below, optional = bool(match["above"]), bool(match["below"]), bool(match["empty"])
+    low, high = float(match["low"]), float(match["high"])
+    return Spec(name, "float", prompt, help_text, low, high, above, below, optional)
 
 
 def as_text(value: Value) -> str:

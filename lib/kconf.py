@@ -1,0 +1,276 @@
+"""The Kconfig symbols: loading, overrides, saving. The only importer of kconfiglib; no import of torch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import kconfiglib
+
+from .config import FIELD_TYPES, ConfigError
+from .fragment import Assignment, parse
+from .rundir import write_atomic
+from .schema import Spec, Value, float_spec
+from .strict import apply, override
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Symbols that shape the matrix and its folder, not a single run.
+MATRIX_SYMBOLS = ("SEEDS", "JOBS", "PRESET", "RESULTS_DIR")
+
+
+class Symbols:
+    """Every symbol of the menus with its value. `name in symbols`, `symbols.value(name)`, `symbols.spec(name)`."""
+
+    def __init__(self, kconfig: kconfiglib.Kconfig):
+        self.kconfig = kconfig
+        self._choices = _choices_read_by(kconfig)
+        self._specs: dict[str, Spec] = {}
+        self._abbreviations: dict[str, list[str]] = {}
+
+    def __contains__(self, name: object) -> bool:
+        symbol = self.kconfig.syms.get(name)
+        return symbol is not None and bool(symbol.nodes)
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of all symbols, in the order of the menus."""
+        return (symbol.name for symbol in self.kconfig.unique_defined_syms)
+
+    def spec(self, name: str) -> Spec:
+        """What values the symbol may take, its prompt and help."""
+        if name not in self._specs:
+            self._specs[name] = _spec(self.kconfig.syms[name], self._choices.get(name))
+        return self._specs[name]
+
+    def text(self, name: str) -> str:
+        """The symbol's value as it stands between the quotes of a .config; "" where it has none."""
+        return self.kconfig.syms[name].str_value
+
+    def value(self, name: str) -> Value:
+        """The value as number, truth value or text; None where it is empty or its dependencies are not met."""
+        if not kconfiglib.expr_value(self.kconfig.syms[name].direct_dep):
+            return None
+        try:
+            return self.spec(name).parse(self.text(name))
+        except ValueError as error:
+            raise ConfigError(
+                [f"{name}={self.text(name)}: {error}, allowed {self.spec(name).allowed}"]
+            ) from None
+
+    def has_prompt(self, name: str) -> bool:
+        """Whether the menus offer the symbol; the others follow from a choice."""
+        return any(node.prompt for node in self.kconfig.syms[name].nodes)
+
+    def siblings(self, name: str) -> list[str]:
+        """All members of the choice that `name` is a member of; [] where it is of none."""
+        choice = self.kconfig.syms[name].choice
+        return [symbol.name for symbol in choice.syms] if choice else []
+
+    def axis(self, prefix: str) -> list[str]:
+        """All members of an axis of the matrix in menu order: `axis("MODEL")` is `["lenet5", "resnet18"]`."""
+        return [box.name[len(prefix) + 1 :].lower() for box in self._boxes(prefix)]
+
+    def ticked(self, prefix: str) -> list[str]:
+        """The members of an axis whose box is ticked."""
+        return [box.name[len(prefix) + 1 :].lower() for box in self._boxes(prefix) if box.tri_value]
+
+    def named(self, name: str) -> list[str]:
+        """The symbols that `name` means: itself, or all that it abbreviates (EPOCHS: those of every model)."""
+        return [name] if name in self else self._abbreviated().get(name, [])
+
+    def names(self) -> list[str]:
+        """Everything that named() knows."""
+        return [*self, *self._abbreviated()]
+
+    def assign(self, name: str, text: str) -> None:
+        """Give the symbol a value that its spec can parse. Whether it takes shows in text() afterwards."""
+        symbol = self.kconfig.syms[name]
+        if name in self._choices:
+            self.kconfig.syms[f"{name}_{text}".upper()].set_value("y")
+        else:
+            symbol.set_value(text)
+
+    def unmet(self, name: str) -> str:
+        """The conditions of the symbol's prompt that do not hold, as Kconfig writes them; "" where all hold."""
+        return " and ".join(dict.fromkeys(_unmet(self._choices.get(name) or self.kconfig.syms[name])))
+
+    def _boxes(self, prefix: str) -> list[kconfiglib.Symbol]:
+        return [
+            symbol
+            for symbol in self.kconfig.unique_defined_syms
+            if symbol.name.startswith(prefix + "_")
+            and symbol.type == kconfiglib.BOOL
+            and symbol.choice is None
+        ]
+
+    def _abbreviated(self) -> dict[str, list[str]]:
+        if not self._abbreviations:
+            for name, (field, prefixes) in field_symbols(self).items():
+                for shorter in _shorter(field.upper(), prefixes):
+                    self._abbreviations.setdefault(shorter, []).append(name)
+        return self._abbreviations
+
+
+def load(
+    root: Path = ROOT, config_file: Path | None = None, overrides: Mapping[str, str] | None = None
+) -> Symbols:
+    """The symbols of the tree at `root` with the values of `config_file` (None: the defaults) and the overrides.
+
+    Raises ConfigError with every problem of the file (`file:line: SYMBOL=value: reason`) and of the overrides.
+    """
+    symbols = defaults(root)
+    problems: list[str] = []
+    if config_file is not None:
+        where = _shown(config_file, root)
+        assignments, broken = _read(config_file, where)
+        refused = [(a.line, f"{a.text}: {why}") for a, why in apply(symbols, assignments)]
+        problems = [f"{where}:{line}: {what}" for line, what in sorted(broken + refused)]
+    problems += override(symbols, overrides or {})
+    if problems:
+        raise ConfigError(problems)
+    return symbols
+
+
+def load_old(root: Path, config_file: Path) -> tuple[Symbols, list[str], list[str]]:
+    """What this version can use of an older .config: the symbols, the lines dropped, the symbols that are new.
+
+    Lines that are no assignments and symbols assigned twice are no question of age: ConfigError.
+    """
+    where = _shown(config_file, root)
+    assignments, broken = _read(config_file, where)
+    if broken:
+        raise ConfigError(f"{where}:{line}: {what}" for line, what in broken)
+    known = {assignment.name for assignment in assignments}
+    dropped: list[tuple[int, str]] = []
+    while True:
+        symbols = defaults(root)
+        refused = apply(symbols, assignments)
+        if not refused:
+            break
+        dropped += [(a.line, f"{a.text}: {why}") for a, why in refused]
+        lines = {a.line for a, _ in refused}
+        assignments = [a for a in assignments if a.line not in lines]
+    new = [name for name in symbols if name not in known and symbols.has_prompt(name)]
+    return symbols, [f"{where}:{line}: {what}" for line, what in sorted(dropped)], new
+
+
+def defaults(root: Path = ROOT) -> Symbols:
+    """The symbols as the menus define them, everything at its default."""
+    if not (root / "Kconfig").is_file():
+        raise ConfigError([f"{root / 'Kconfig'}: no such file"])
+    with clean_environment(), contextlib.chdir(root):
+        return Symbols(_Kconfig("Kconfig", warn=False))
+
+
+def save(symbols: Symbols, path: Path) -> str:
+    """Write every symbol to `path`, whole or not at all (a link stays a link); what was done, in a sentence."""
+    return symbols.kconfig.write_config(str(path))
+
+
+def minimal(symbols: Symbols, header: str) -> str:
+    """The fragment that leads to these values: only what differs from the defaults. `header` is its first line."""
+    with tempfile.TemporaryDirectory() as folder:
+        symbols.kconfig.write_min_config(str(Path(folder, "minimal")), header=f"# {header}\n")
+        return Path(folder, "minimal").read_text(encoding="utf-8")
+
+
+@contextlib.contextmanager
+def clean_environment(**values: str) -> Iterator[None]:
+    """Without the variables that change what kconfiglib reads and writes, with `values`; restored at the end."""
+    stray = [name for name in os.environ if name.startswith("KCONFIG_") or name in ("srctree", "CONFIG_")]
+    before = {name: os.environ.pop(name) for name in stray}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            os.environ.pop(name, None)
+        os.environ.update(before)
+
+
+def field_symbols(symbols: Symbols) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """For every symbol that gives a run field its value: that field, and the symbol's prefixes (model, optimizer)."""
+    models, optimizers, methods = (symbols.axis(prefix) for prefix in ("MODEL", "OPTIMIZER", "PRUNING"))
+    prefixes: list[tuple[str, ...]] = [(m, o) for m in models for o in optimizers]
+    prefixes += [(name,) for name in (*models, *optimizers, *methods)]
+    found = {}
+    for field in FIELD_TYPES:
+        for prefix in [*prefixes, ()]:
+            name = "_".join((*prefix, field)).upper()
+            if name in symbols:
+                found[name] = (field, tuple(p.upper() for p in prefix))
+    return found
+
+
+class _Kconfig(kconfiglib.Kconfig):
+    """kconfiglib's own with whole writes, also of what menuconfig saves."""
+
+    def write_config(self, filename=None, header=None, save_old=True, verbose=None):  # type: ignore[no-untyped-def]
+        with tempfile.TemporaryDirectory() as folder:
+            scratch = str(Path(folder, "config"))
+            super().write_config(
+                scratch, header="# All symbols; `make menuconfig` edits them.\n", save_old=False
+            )
+            content = Path(scratch).read_bytes()
+        path = Path(filename).resolve()
+        if path.is_file() and path.read_bytes() == content:
+            return f"No change to {filename}"
+        write_atomic(path, content)
+        return f"Configuration saved to {filename}"
+
+
+def _read(path: Path, where: str) -> tuple[list[Assignment], list[tuple[int, str]]]:
+    try:
+        return parse(path.read_bytes())
+    except OSError as error:
+        raise ConfigError([f"{where}: {error.strerror}"]) from None
+
+
+def _shown(path: Path, root: Path) -> str:
+    """The path as a reader would type it from the root."""
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def _choices_read_by(kconfig: kconfiglib.Kconfig) -> dict[str, kconfiglib.Choice]:
+    """The symbols without prompt that say which member of a choice is set (LENET5_DATASET), with that choice."""
+    found = {}
+    for symbol in kconfig.unique_defined_syms:
+        if not any(node.prompt for node in symbol.nodes):
+            for choice in kconfig.unique_choices:
+                if all(member.name.startswith(symbol.name + "_") for member in choice.syms):
+                    found[symbol.name] = choice
+    return found
+
+
+def _spec(symbol: kconfiglib.Symbol, choice: kconfiglib.Choice | None) -> Spec:
+    node = (choice or symbol).nodes[0]
+    prompt, text = (node.prompt[0] if node.prompt else ""), (node.help or "")
+    if choice is not None:
+        members = tuple(member.name[len(symbol.name) + 1 :].lower() for member in choice.syms)
+        return Spec(symbol.name, "choice", prompt, text, choices=members)
+    if symbol.type == kconfiglib.BOOL:
+        return Spec(symbol.name, "bool", prompt, text)
+    if symbol.type == kconfiglib.INT:
+        low, high = next(((low, high) for low, high, _ in symbol.ranges), (None, None))
+        bounds = (int(low.str_value), int(high.str_value)) if low and high else (None, None)
+        return Spec(symbol.name, "int", prompt, text, *bounds)
+    return float_spec(symbol.name, prompt, text) or Spec(symbol.name, "string", prompt, text)
+
+
+def _unmet(item: kconfiglib.Symbol | kconfiglib.Choice) -> list[str]:
+    found = []
+    for node in item.nodes:
+        for term in kconfiglib.split_expr(node.prompt[1], kconfiglib.AND) if node.prompt else []:
+            if not kconfiglib.expr_value(term):
+                found += _unmet(term) if isinstance(term, kconfiglib.Choice) else [kconfiglib.expr_str(term)]
+    return found
+
+
+def _shorter(field: str, prefixes: tuple[str, ...]) -> list[str]:
+    """The names that leave out one or both of a symbol's prefixes: of M_O_F these are F, M_F and O_F."""
+    if not prefixes:
+        return []
+    return [field] if len(prefixes) == 1 else [field, *(f"{prefix}_{field}" for prefix in prefixes)]

@@ -1,0 +1,122 @@
+"""Assigning values to symbols without trusting that they took effect.
+
+Kconfig takes a bad line in silence. Here each assignment is compared with what its symbol became, and every
+difference gets its reason. No import of torch, nor of kconfiglib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from .fragment import Assignment
+from .schema import Spec, nearest
+
+if TYPE_CHECKING:
+    from .kconf import Symbols
+
+# What `make MODEL=lenet5,resnet18` ticks: one box of every name, the other boxes of the axis off.
+AXES = {"MODEL": "MODEL", "OPTIMIZER": "OPTIMIZER", "PRUNING_METHOD": "PRUNING"}
+
+
+def apply(symbols: Symbols, assignments: Iterable[Assignment]) -> list[tuple[Assignment, str]]:
+    """Assign, then look at what each symbol became. The assignments that did not take, each with the reason."""
+    refused: list[tuple[Assignment, str]] = []
+    applied: list[Assignment] = []
+    chosen: dict[tuple[str, ...], Assignment] = {}
+    for assignment in assignments:
+        if reason := _refusal(symbols, assignment, chosen):
+            refused.append((assignment, reason))
+            continue
+        applied.append(assignment)
+        if symbols.has_prompt(assignment.name):
+            symbols.assign(assignment.name, assignment.value)
+    refused += [(a, reason) for a in applied if (reason := _untaken(symbols, a.name, a.value))]
+    return sorted(refused, key=lambda pair: pair[0].line)
+
+
+def override(symbols: Symbols, overrides: Mapping[str, str]) -> list[str]:
+    """Apply `NAME=value` of a command line; the problems, one sentence each."""
+    problems: list[str] = []
+    taken: list[tuple[str, str, list[str]]] = []
+    for name, text in overrides.items():
+        targets = symbols.named(name)
+        if name in AXES:
+            wrong = _tick(symbols, AXES[name], text)
+        elif not targets:
+            wrong = f"no such symbol{nearest(name, [*AXES, *symbols.names()])}"
+        elif not (wrong := _unparsable(map(symbols.spec, targets), text)):
+            for target in targets:
+                symbols.assign(target, text)
+            taken.append((name, text, targets))
+        if wrong:
+            problems.append(f"command line: {name}={text}: {wrong}")
+    for name, text, targets in taken:
+        reasons = [_untaken(symbols, target, text) for target in targets]
+        if all(reasons):
+            problems.append(f"command line: {name}={text}: {', or '.join(dict.fromkeys(map(str, reasons)))}")
+    return problems
+
+
+def unknown_names(symbols: Symbols, names: Iterable[str]) -> list[str]:
+    """A sentence for every name that means no symbol."""
+    known = [*AXES, *symbols.names()]
+    return [f"command line: {n}: no such symbol{nearest(n, known)}" for n in names if n not in known]
+
+
+def _refusal(
+    symbols: Symbols, assignment: Assignment, chosen: dict[tuple[str, ...], Assignment]
+) -> str | None:
+    """Why this assignment means nothing, whatever the others are. `chosen` remembers the member of each choice."""
+    if assignment.name not in symbols:
+        return f"no such symbol{nearest(assignment.name, symbols)}"
+    spec = symbols.spec(assignment.name)
+    textual = spec.kind in ("string", "float", "choice")
+    if textual and not assignment.quoted:
+        return f'not in double quotes, write CONFIG_{assignment.name}="{assignment.value}"'
+    if assignment.quoted and not textual:
+        return f"in quotes, allowed {spec.allowed} without them"
+    if wrong := _unparsable([spec], assignment.value):
+        return wrong
+    if assignment.value == "y" and (members := symbols.siblings(assignment.name)):
+        first = chosen.setdefault(tuple(members), assignment)
+        if first is not assignment:
+            return f"{first.name} is chosen in line {first.line}; only one of them can be y"
+    return None
+
+
+def _unparsable(specs: Iterable[Spec], text: str) -> str | None:
+    """Why `text` is no value for one of these symbols."""
+    for spec in specs:
+        try:
+            spec.parse(text)
+        except ValueError as error:
+            return f"{error}, allowed {spec.allowed}"
+    return None
+
+
+def _untaken(symbols: Symbols, name: str, text: str) -> str | None:
+    """Why the symbol did not become `text`; None where it did."""
+    spec = symbols.spec(name)
+    became = symbols.text(name)
+    if became == text or (spec.kind == "int" and became and int(became) == int(text)):
+        return None
+    if unmet := symbols.unmet(name):
+        return f"needs {unmet}"
+    if not symbols.has_prompt(name):
+        members = [f"{name}_{choice}".upper() for choice in spec.choices]
+        return f"follows from {', '.join(members) or 'other symbols'}; assign there"
+    if members := symbols.siblings(name):
+        return f"one of {', '.join(members)} must be y"
+    return f"is {became or 'empty'} because of other symbols"
+
+
+def _tick(symbols: Symbols, prefix: str, text: str) -> str | None:
+    members = symbols.axis(prefix)
+    wanted = [word.strip() for word in text.split(",")]
+    if wrong := [word for word in wanted if word not in members]:
+        reason = f"no such member{nearest(wrong[0], members)}" if wrong[0] else "empty value"
+        return f"{reason}, allowed {', '.join(members)}"
+    for member in members:
+        symbols.assign(f"{prefix}_{member}".upper(), "y" if member in wanted else "n")
+    return None
