@@ -1,28 +1,43 @@
 #!/usr/bin/env python3
-"""Watch GPUs, and record what one process and its children use.
+"""Watch GPUs: who uses how much memory, how busy, how hot, and record it beside a run.
 
-  gputop.py --pid 4711 --output gpu.jsonl --interval 1     record a run; ends by itself with the process
+  gputop.py                                    live table of every GPU and its processes; Ctrl-C ends
+  gputop.py --once [--json | --csv]            the same, once
+  gputop.py --pid 4711 --output gpu.jsonl      record a process and its children; ends by itself with it
+  gputop.py --summary gpu.jsonl                mean, peak and percentiles, by phase
+  gputop.py --compare a.jsonl b.jsonl          two recordings side by side
+  gputop.py --plot gpu.jsonl --output a.png    a recording as a picture
 
-Memory is in MiB (2^20 bytes). What a device does not tell is left out: a gap, never a zero.
+NVIDIA is read through NVML, AMD and Intel through the kernel's files. Without a GPU the host's memory is shown.
+Memory is in MiB (2^20 bytes). What a device does not tell is left out: a gap, never a zero. The devices shown
+are those that CUDA_VISIBLE_DEVICES (or its AMD or Intel counterpart) leaves visible; --gpu names another.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
+import json
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.gpu import Gpu, find, named, visible
+from scripts.gpu import READINGS, Gpu, find, named, visible
 from scripts.gpu.host import Host, Watched
 from scripts.gpu.record import LineFile, Sampler, as_line, moments
 
+COLUMNS = ("time", "phase", "gpu", "process_mib", *READINGS, "host_rss_mib", "host_used_mib", "host_total_mib")
+
 
 def positive(text: str) -> float:
-    """A number of seconds above zero; argparse reports the ValueError."""
+    """A number of seconds above zero and below a day; argparse reports the ValueError."""
     value = float(text)
     if not 0.0 < value < 86400.0:
         raise ValueError(text)
@@ -31,42 +46,142 @@ def positive(text: str) -> float:
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """The command line, read; a wrong one ends the program with code 2."""
-    parser = argparse.ArgumentParser(
-        prog="gputop.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="gputop.py", description=__doc__, formatter_class=formatter)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--summary", type=Path, metavar="FILE", help="summarise a recording")
+    what.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="compare two recordings")
+    what.add_argument("--plot", type=Path, metavar="FILE", help="draw a recording")
+    parser.add_argument("--once", action="store_true", help="show once and end")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="JSON instead of tables")
+    form.add_argument("--csv", action="store_true", help="comma-separated samples instead of tables")
     parser.add_argument("--pid", type=int, help="watch this process and its children; end when it does")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="append the samples to this file")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="append samples here, or write the picture")
     parser.add_argument("--interval", type=positive, default=1.0, metavar="S", help="seconds between samples")
-    parser.add_argument(
-        "--phase-file", type=Path, metavar="FILE", help="file that holds the name of the phase"
-    )
-    parser.add_argument("--gpu", metavar="N", help="only this device: index as nvidia-smi counts, or UUID")
     parser.add_argument("--count", type=int, metavar="N", help="end after so many samples")
-    return parser.parse_args(argv)
+    parser.add_argument("--phase-file", type=Path, metavar="FILE", help="file that holds the name of the phase")
+    parser.add_argument("--gpu", metavar="N", help="only this device: index as nvidia-smi counts, or UUID")
+    parser.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="read a recorded /sys, /proc")
+    args = parser.parse_args(argv)
+    if args.count is not None and args.count < 1:
+        parser.error("--count must be at least 1")
+    args.count = 1 if args.once else args.count
+    return args
 
 
-def chosen(gpus: list[Gpu], wanted: str | None) -> list[Gpu]:
-    """The devices to sample: the one asked for, else those the environment leaves visible."""
-    if wanted is None:
-        return visible(gpus, os.environ)
-    gpu = named(gpus, wanted)
-    return [gpu] if gpu is not None else []
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the tool; returns the exit code."""
+def main(argv: list[str] | None = None, nvml: Any = None) -> int:
+    """Run the tool; returns the exit code. `nvml` may stand in for the driver."""
     args = arguments(argv)
-    host = Host()
-    watched = Watched(args.pid, host) if args.pid is not None else None
-    sampler = Sampler(chosen(find(), args.gpu), host, args.pid, args.phase_file)
-    file = LineFile(args.output) if args.output else None
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        for _ in moments(args.interval, args.count, watched):
-            for record in sampler.take():
-                file.write(as_line(record)) if file else print(as_line(record), flush=True)
+        if args.summary or args.compare or args.plot:
+            return report(args)
+        return watch(args, nvml)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `gputop --json | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as problem:
+        print(f"gputop: {problem}", file=sys.stderr)
+        return 2
+
+
+def watch(args: argparse.Namespace, nvml: Any) -> int:
+    """Show or record what happens now."""
+    host = Host(args.root)
+    notes: list[str] = []
+    watched = Watched(args.pid, host) if args.pid is not None else None
+    found = find(args.root, nvml, notes)
+    gpus = visible(found, os.environ)
+    if args.gpu is not None:
+        wanted = named(found, args.gpu)
+        if wanted is None:
+            there = ", ".join(f"{gpu.index} {gpu.name}" for gpu in found) or "none"
+            print(f"gputop: no GPU {args.gpu}; there are: {there}", file=sys.stderr)
+            # A run that is to be recorded still has host memory worth recording.
+            if not args.output:
+                return 2
+        gpus = [wanted] if wanted is not None else []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    ticks = moments(args.interval, args.count, watched)
+    if args.output or args.csv:
+        return record(args, Sampler(gpus, host, args.pid, args.phase_file), ticks)
+    if args.json:
+        from scripts.gpu.snapshot import snapshot
+
+        for _ in ticks:
+            seen = snapshot(gpus, host, args.pid) | ({"notes": notes} if notes else {})
+            print(json.dumps(seen, indent=2 if args.once else None), flush=True)
+        return 0
+    return show(args, gpus, host, notes, ticks)
+
+
+def record(args: argparse.Namespace, sampler: Sampler, ticks: Iterable[None]) -> int:
+    """Write samples to a file, or CSV to stdout."""
+    file = LineFile(args.output) if args.output else None
+    write: Callable[[str], Any] = file.write if file else lambda line: print(line, flush=True)
+    if args.csv and (file is None or file.empty):
+        write(",".join(COLUMNS))
+    for _ in ticks:
+        for sample in sampler.take():
+            write(as_csv(sample) if args.csv else as_line(sample))
+    return 0
+
+
+def as_csv(sample: dict[str, Any]) -> str:
+    """A sample as one line of COLUMNS; what is not known is an empty cell."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(["" if (v := sample.get(c)) is None else v for c in COLUMNS])
+    return line.getvalue()
+
+
+def show(args: argparse.Namespace, gpus: list[Gpu], host: Host, notes: list[str], ticks: Iterable[None]) -> int:
+    """Tables: live on a terminal, otherwise once."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from scripts.gpu.screen import History, page
+    from scripts.gpu.snapshot import snapshot
+
+    console, history = Console(), History()
+    if args.once or not console.is_terminal:
+        console.print(page(snapshot(gpus, host, args.pid), history, notes, args.pid, console.width, None))
+        return 0
+    # Ctrl-C is how a live table is meant to end
+    with Live(console=console, screen=True, auto_refresh=False) as live, suppress(KeyboardInterrupt):
+        for _ in ticks:
+            seen = snapshot(gpus, host, args.pid)
+            live.update(page(seen, history, notes, args.pid, console.width, args.interval), refresh=True)
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    """Read recordings back."""
+    from scripts.gpu import summary
+
+    paths = args.compare or [args.summary or args.plot]
+    loaded = [summary.load(path) for path in paths]
+    if args.plot:
+        from scripts.gpu.plot import draw
+
+        if not loaded[0][0]:
+            raise OSError(f"{args.plot}: no samples to draw")
+        picture = args.output or args.plot.with_suffix(".png")
+        draw(loaded[0][0], picture, str(args.plot))
+        print(picture)
+        return 0
+    summaries = [summary.summarize(*samples) for samples in loaded]
+    result: Any = summary.compare(*summaries) if args.compare else summaries[0]
+    if args.json:
+        print(json.dumps(result, indent=2))
+        return 0
+    from rich.console import Console
+
+    from scripts.gpu.screen import comparison_table, summary_tables
+
+    a, *rest = [str(path) for path in paths]
+    Console().print(comparison_table(result, a, rest[0]) if args.compare else summary_tables(result, a))
     return 0
 
 

@@ -5,7 +5,7 @@ What a device does not tell is absent from a reading. It is never zero, and neve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ MIB = 1024.0 * 1024.0
 #: Every key a device reading may have, with its unit. A key that could not be measured is left out.
 READINGS = {
     "gpu_utilization": "%",
+    "process_utilization": "%",
     "memory_utilization": "%",
     "device_used_mib": "MiB",
     "device_total_mib": "MiB",
@@ -35,11 +36,14 @@ class Gpu(Protocol):
     vendor: str
     ids: tuple[str, ...]
 
-    def read(self) -> dict[str, float]:
-        """What is known now, keyed as in READINGS."""
+    def read(self, among: Iterable[int] | None = None) -> dict[str, float]:
+        """What is known now, keyed as in READINGS; what must be asked of each process, only of `among`."""
 
-    def processes(self) -> dict[int, float | None]:
-        """MiB of device memory by process number; None where a process has some, but how much is unknown."""
+    def processes(self, among: Iterable[int] | None = None) -> dict[int, float | None]:
+        """MiB of device memory by process number; None where a process has some, but how much is unknown.
+
+        Where asking all processes is dear, only those `among` are asked.
+        """
 
 
 def find(root: Path = Path("/"), nvml: Any = None, notes: list[str] | None = None) -> list[Gpu]:
@@ -47,9 +51,9 @@ def find(root: Path = Path("/"), nvml: Any = None, notes: list[str] | None = Non
 
     Reasons why a vendor's devices cannot be read are appended to `notes`.
     """
-    from . import nvidia
+    from . import amd, intel, nvidia
 
-    return list(nvidia.find(nvml, root, notes))
+    return [*nvidia.find(nvml, root, notes), *amd.find(root), *intel.find(root)]
 
 
 #: Environment variables that choose devices, by vendor.

@@ -5,7 +5,7 @@ Every query is guarded by itself: a driver that refuses one, or dies between two
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,7 @@ class NvidiaGpu:
 
     vendor = "nvidia"
 
-    def __init__(
-        self, nvml: Any, handle: Any, index: int, parent: Any = None, part: int | None = None
-    ) -> None:
+    def __init__(self, nvml: Any, handle: Any, index: int, parent: Any = None, part: int | None = None) -> None:
         self.nvml, self.handle, self.index, self.parent = nvml, handle, index, parent
         whole = parent if parent is not None else handle
         name = text(ask(nvml.nvmlDeviceGetName, whole) or "NVIDIA GPU")
@@ -42,7 +40,8 @@ class NvidiaGpu:
         uuid = ask(lambda: text(nvml.nvmlDeviceGetUUID(handle)))
         self.ids = tuple(known for known in (uuid, pci) if known)
 
-    def read(self) -> dict[str, float]:
+    def read(self, among: Iterable[int] | None = None) -> dict[str, float]:
+        del among  # the driver counts for the whole device
         nvml, handle = self.nvml, self.handle
         # A MIG part has memory of its own; power, heat and clocks belong to the whole device.
         whole = self.parent if self.parent is not None else handle
@@ -63,8 +62,9 @@ class NvidiaGpu:
         }
         return {key: float(value) for key, value in readings.items() if value is not None}
 
-    def processes(self) -> dict[int, float | None]:
+    def processes(self, among: Iterable[int] | None = None) -> dict[int, float | None]:
         """As NVML reports them: in a container these may be the machine's numbers, not the container's."""
+        del among  # one query answers for all
         found: dict[int, float | None] = {}
         for query in ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses"):
             for process in ask(lambda name=query: getattr(self.nvml, name)(self.handle)) or []:
@@ -96,7 +96,9 @@ def find(nvml: Any = None, root: Path = Path("/"), notes: list[str] | None = Non
         if not has_device(root):
             return []
         try:
-            import pynvml as nvml
+            import pynvml
+
+            nvml = pynvml
         except ImportError:
             if notes is not None:
                 notes.append("an NVIDIA GPU is there, but the package nvidia-ml-py is not installed")

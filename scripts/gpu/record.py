@@ -46,9 +46,7 @@ class Ownership:
 class Sampler:
     """Takes samples of some devices and, when `pid` is given, of the process tree below it."""
 
-    def __init__(
-        self, gpus: list[Gpu], host: Host, pid: int | None = None, phase_file: Path | None = None
-    ) -> None:
+    def __init__(self, gpus: list[Gpu], host: Host, pid: int | None = None, phase_file: Path | None = None) -> None:
         self.gpus, self.host, self.pid, self.phase_file = gpus, host, pid, phase_file
         self.owners = {id(gpu): Ownership(host.in_container()) for gpu in gpus}
 
@@ -65,15 +63,16 @@ class Sampler:
         else:
             tree = set(self.host.tree(self.pid))
             host["host_rss_mib"] = self.host.tree_rss_mib(self.pid)
+        among = None if self.pid is None else tree
         records = []
         for gpu in self.gpus:
             readings: dict[str, Any] = {"gpu": gpu.index}
             # One vendor's trouble must not cost the others' sample, nor the recording.
             with contextlib.suppress(Exception):
-                readings |= gpu.read()
+                readings |= gpu.read(among)
             if self.pid is not None:
                 with contextlib.suppress(Exception):
-                    readings["process_mib"] = self.owners[id(gpu)].mib(gpu.processes(), tree)
+                    readings["process_mib"] = self.owners[id(gpu)].mib(gpu.processes(tree), tree)
             records.append(tidy(common | readings | host))
         return records or [tidy(common | {"gpu": None} | host)]
 
@@ -112,6 +111,7 @@ class LineFile:
     def __init__(self, path: Path) -> None:
         self.handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         size = os.fstat(self.handle).st_size
+        self.empty = size == 0
         # A tail torn by an earlier end must not swallow the first new line.
         if size and os.pread(self.handle, 1, size - 1) != b"\n":
             os.write(self.handle, b"\n")

@@ -1,0 +1,114 @@
+"""Intel devices, run by i915 or xe, through sysfs and DRM fdinfo.
+
+Intel's drivers keep no count of the whole device's load for everyone to read. How busy it is follows from
+what its users' files say between two readings. It is given for the device only where all users can be seen,
+which as a rule means root.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from . import MIB
+from .amd import scaled
+from .drm import Card, Client, cards, clients, pci_name
+from .host import read_number
+
+VENDOR = "0x8086"
+
+# Regions of memory that lie on the card: i915 says local0, xe says vram0. All else is the host's.
+LOCAL = ("local", "vram")
+
+
+class IntelGpu:
+    """One card run by i915 or xe."""
+
+    vendor = "intel"
+
+    def __init__(self, root: Path, card: Card, index: int) -> None:
+        self.root, self.card, self.index = root, card, index
+        self.name = pci_name(root, VENDOR, card.device_id) or f"Intel GPU {card.device_id}"
+        self.ids: tuple[str, ...] = (card.slot,)
+        self.total_mib = self._total_mib()
+        self.last_energy: tuple[float, float] | None = None
+        self.last_load: tuple[float, dict[str, tuple[float, float]]] | None = None
+
+    def read(self, among: Iterable[int] | None = None) -> dict[str, float]:
+        sensor = self.card.sensor
+        free = scaled(read_number(self.card.folder / "lmem_avail_bytes"), 1 / MIB)
+        users, complete = clients(self.root, self.card.slot, among)
+        load = self._load(users)
+        readings = {
+            ("gpu_utilization" if among is None else "process_utilization"): load if complete else None,
+            "device_used_mib": None if self.total_mib is None or free is None else self.total_mib - free,
+            "device_total_mib": self.total_mib,
+            "power_w": self._power(),
+            "power_limit_w": scaled(sensor("power1_max") or None, 1e-6),  # 0 says that there is no limit
+            "temperature_c": scaled(first(sensor("temp2_input"), sensor("temp1_input")), 1e-3),  # xe: 2 is the chip
+            "fan_rpm": sensor("fan1_input"),
+            "clock_mhz": self._clock(),
+        }
+        return {key: value for key, value in readings.items() if value is not None}
+
+    def processes(self, among: Iterable[int] | None = None) -> dict[int, float | None]:
+        """Memory on the card; on cards without any, what their users hold of the host's memory."""
+        found: dict[int, float | None] = {}
+        for client in clients(self.root, self.card.slot, among)[0]:
+            local = [size for region, size in client.memory.items() if region.startswith(LOCAL)]
+            sizes = local or list(client.memory.values())
+            found[client.pid] = (found.get(client.pid) or 0.0) + sum(sizes) / MIB if sizes else None
+        return found
+
+    def _total_mib(self) -> float | None:
+        tiles = list(self.card.device.glob("tile*/physical_vram_size_bytes"))
+        tiles = tiles or list(self.card.device.glob("tile*/memory/physical_vram_size_bytes"))
+        sizes = [read_number(path) for path in tiles] or [read_number(self.card.folder / "lmem_total_bytes")]
+        known = [size for size in sizes if size]
+        return sum(known) / MIB if known and len(known) == len(sizes) else None
+
+    def _power(self) -> float | None:
+        """Watts since the last reading, from the energy counter; None the first time and when it wraps."""
+        energy = self.card.sensor("energy1_input")
+        now, last = time.monotonic(), self.last_energy
+        self.last_energy = None if energy is None else (now, energy)
+        if energy is None or last is None or now <= last[0] or energy < last[1]:
+            return None
+        return (energy - last[1]) * 1e-6 / (now - last[0])
+
+    def _load(self, users: list[Client]) -> float | None:
+        """Percent of time that the busiest kind of engine worked for these users since the last reading."""
+        now, last = time.monotonic(), self.last_load
+        marks: dict[str, tuple[float, float]] = {}
+        for client in users:
+            for engine, busy in client.busy.items():
+                passed = client.total.get(engine, now * 1e9) * client.capacity.get(engine, 1.0)
+                marks[f"{client.key} {engine}"] = (busy, passed)
+        self.last_load = (now, marks)
+        if last is None or (users and not marks):
+            return None
+        share: dict[str, float] = defaultdict(float)
+        for key, (busy, passed) in marks.items():
+            before = last[1].get(key)
+            if before is not None and passed > before[1]:
+                share[key.split()[-1]] += max(0.0, busy - before[0]) / (passed - before[1])
+        return min(100.0, 100.0 * max(share.values(), default=0.0))
+
+    def _clock(self) -> float | None:
+        readings = [read_number(path) for path in self.card.device.glob("tile*/gt*/freq0/act_freq")]  # xe
+        readings += [read_number(path) for path in self.card.folder.glob("gt/gt*/rps_act_freq_mhz")]  # i915
+        readings.append(read_number(self.card.folder / "gt_act_freq_mhz"))
+        return max((value for value in readings if value is not None), default=None)
+
+
+def first(*values: float | None) -> float | None:
+    """The first value that is known."""
+    return next((value for value in values if value is not None), None)
+
+
+def find(root: Path = Path("/")) -> list[IntelGpu]:
+    """Every Intel card that i915 or xe runs."""
+    mine = [card for card in cards(root, VENDOR) if card.driver in ("i915", "xe")]
+    return [IntelGpu(root, card, index) for index, card in enumerate(mine)]
