@@ -13,7 +13,7 @@ class AdamWAdv(torch.optim.AdamW):
 
     ::
 
-        g <- g * min(1, clip_norm / ||g||)                (all parameters together; Pascanu et al. 2013, arXiv 1211.5063)
+        g <- g * min(1, clip_norm / ||g||)             (all parameters together; Pascanu et al. 2013, arXiv 1211.5063)
         v_max <- max(v_max, v_hat), used instead of v_hat (AMSGrad; Reddi et al. 2018, arXiv 1904.09237)
 
     It is meant for a cosine schedule of the learning rate, which the training loop sets. Gradients are scaled in place.

@@ -17,7 +17,7 @@ Criterion = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 def fisher(w: Tensor, m: Tensor, v: Tensor, a: float) -> Tensor:
     """``|w| * v^a``. The family of diagonal-Fisher scores.
 
-    a = 1/2 ranks as optimal brain damage with Adam's second moment as the Fisher diagonal (``w^2 v``; arXiv 2507.18807),
+    a = 1/2 is optimal brain damage with Adam's second moment as the Fisher diagonal (``w^2 v``; arXiv 2507.18807),
     a = 1/4 as Adam's own estimate of curvature (``w^2 sqrt(v)``), a = 0 is the magnitude, the control.
     """
     if a == 0.0:

@@ -22,7 +22,7 @@ class Movement(MaskedPruner):
         S <- S - r * dL/dW' * W          (straight through the mask: pruned weights are scored as well)
         dL/dW = dL/dW' * M               (only what takes part in the forward pass learns)
 
-    ``r`` is the learning rate in force over the run's base learning rate: scores start at 0 and are only ever ranked, so
+    ``r`` is the learning rate in force over the base learning rate: scores start at 0 and are only ever ranked, so
     their absolute scale has no effect and there is no second learning rate to tune. A pruned weight keeps the value it
     had and comes back with it when its score has risen enough. When the ramp ends the mask is fixed, and scores and
     kept values are freed.
