@@ -110,9 +110,7 @@ class RunConfig:
     def to_yaml(self) -> str:
         """The fields that apply, in order, one a line."""
         values = {name: getattr(self, name) for name in FIELD_TYPES}
-        return yaml.safe_dump(
-            {k: v for k, v in values.items() if v is not None}, sort_keys=False, allow_unicode=True
-        )
+        return yaml.safe_dump({k: v for k, v in values.items() if v is not None}, sort_keys=False, allow_unicode=True)
 
     @classmethod
     def from_yaml(cls, text: str) -> RunConfig:
@@ -147,12 +145,22 @@ def _plain_type(hint: Any) -> type:
 
 
 FIELD_TYPES: dict[str, type] = {name: _plain_type(h) for name, h in typing.get_type_hints(RunConfig).items()}
-REQUIRED_FIELDS = tuple(
-    f.name for f in fields(RunConfig) if f.default is not None and f.name != "seed_in_name"
-)
+REQUIRED_FIELDS = tuple(f.name for f in fields(RunConfig) if f.default is not None and f.name != "seed_in_name")
 AXIS_FIELDS = ("model", "optimizer", "pruning_method", "target_sparsity", "seed", "seed_in_name")
 PRUNING_FIELDS = frozenset(
-    ["criterion", "exponent", "mode", "regrowth", "ranking", "pruning_start", "pruning_end", "pruning_interval", "min_density", "prune_first", "prune_last"]
+    [
+        "criterion",
+        "exponent",
+        "mode",
+        "regrowth",
+        "ranking",
+        "pruning_start",
+        "pruning_end",
+        "pruning_interval",
+        "min_density",
+        "prune_first",
+        "prune_last",
+    ]
 )
 
 
@@ -279,8 +287,6 @@ def _typed(value: Any, kind: type) -> Any:
         return str(value)
     if type(value) is not kind:
         raise ValueError(
-            {int: "not a whole number", float: "not a number", bool: "not true or false"}.get(
-                kind, "not text"
-            )
+            {int: "not a whole number", float: "not a number", bool: "not true or false"}.get(kind, "not text")
         )
     return value

@@ -56,9 +56,7 @@ class Symbols:
         try:
             return self.spec(name).parse(self.text(name))
         except ValueError as error:
-            raise ConfigError(
-                [f"{name}={self.text(name)}: {error}, allowed {self.spec(name).allowed}"]
-            ) from None
+            raise ConfigError([f"{name}={self.text(name)}: {error}, allowed {self.spec(name).allowed}"]) from None
 
     def has_prompt(self, name: str) -> bool:
         """Whether the menus offer the symbol; the others follow from a choice."""
@@ -101,9 +99,7 @@ class Symbols:
         return [
             symbol
             for symbol in self.kconfig.unique_defined_syms
-            if symbol.name.startswith(prefix + "_")
-            and symbol.type == kconfiglib.BOOL
-            and symbol.choice is None
+            if symbol.name.startswith(prefix + "_") and symbol.type == kconfiglib.BOOL and symbol.choice is None
         ]
 
     def _abbreviated(self) -> dict[str, list[str]]:
@@ -114,9 +110,7 @@ class Symbols:
         return self._abbreviations
 
 
-def load(
-    root: Path = ROOT, config_file: Path | None = None, overrides: Mapping[str, str] | None = None
-) -> Symbols:
+def load(root: Path = ROOT, config_file: Path | None = None, overrides: Mapping[str, str] | None = None) -> Symbols:
     """The symbols of the tree at `root` with the values of `config_file` (None: the defaults) and the overrides.
 
     Raises ConfigError with every problem of the file (`file:line: SYMBOL=value: reason`) and of the overrides.
@@ -165,6 +159,14 @@ def defaults(root: Path = ROOT) -> Symbols:
         return Symbols(_Kconfig("Kconfig", warn=False))
 
 
+def parse_override(word: str) -> tuple[str, str]:
+    """Name and value of `NAME=value` on a command line."""
+    name, equals, value = word.partition("=")
+    if not equals:
+        raise ConfigError([f"command line: {word}: expected NAME=value"])
+    return name, value
+
+
 def save(symbols: Symbols, path: Path) -> str:
     """Write every symbol to `path`, whole or not at all (a link stays a link); what was done, in a sentence."""
     return symbols.kconfig.write_config(str(path))
@@ -175,6 +177,14 @@ def minimal(symbols: Symbols, header: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         symbols.kconfig.write_min_config(str(Path(folder, "minimal")), header=f"# {header}\n")
         return Path(folder, "minimal").read_text(encoding="utf-8")
+
+
+def menu(symbols: Symbols, path: Path) -> None:
+    """Edit the symbols in the terminal; saved to `path` when the user says so."""
+    import menuconfig  # comes with kconfiglib; needs curses
+
+    with clean_environment(KCONFIG_CONFIG=str(path)):
+        menuconfig.menuconfig(symbols.kconfig)
 
 
 @contextlib.contextmanager
@@ -206,14 +216,15 @@ def field_symbols(symbols: Symbols) -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 class _Kconfig(kconfiglib.Kconfig):
-    """kconfiglib's own with whole writes, also of what menuconfig saves."""
+    """kconfiglib's own, with whole writes also of what menuconfig saves, and no second, lenient loading by it."""
+
+    def load_config(self, filename=None, replace=True, verbose=None):  # type: ignore[no-untyped-def]
+        return "" if filename is None else super().load_config(filename, replace)
 
     def write_config(self, filename=None, header=None, save_old=True, verbose=None):  # type: ignore[no-untyped-def]
         with tempfile.TemporaryDirectory() as folder:
             scratch = str(Path(folder, "config"))
-            super().write_config(
-                scratch, header="# All symbols; `make menuconfig` edits them.\n", save_old=False
-            )
+            super().write_config(scratch, header="# All symbols; `make menuconfig` edits them.\n", save_old=False)
             content = Path(scratch).read_bytes()
         path = Path(filename).resolve()
         if path.is_file() and path.read_bytes() == content:
@@ -261,7 +272,7 @@ def _spec(symbol: kconfiglib.Symbol, choice: kconfiglib.Choice | None) -> Spec:
 
 
 def _unmet(item: kconfiglib.Symbol | kconfiglib.Choice) -> list[str]:
-    found = []
+    found: list[str] = []
     for node in item.nodes:
         for term in kconfiglib.split_expr(node.prompt[1], kconfiglib.AND) if node.prompt else []:
             if not kconfiglib.expr_value(term):

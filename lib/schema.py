@@ -46,7 +46,7 @@ class Spec:
             return "any text" if self.kind == "string" else "any whole number"
         low = f"above {_plain(self.low)}" if self.above else _plain(self.low)
         high = f"below {_plain(self.high)}" if self.below else _plain(self.high)
-        return f"{low} to {high}" + (" or empty" if self.optional else "")
+        return f"{low} to {high}"
 
     def parse(self, text: str) -> Value:
         """The value that `text` means; ValueError with the reason where it means none."""

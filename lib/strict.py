@@ -35,10 +35,13 @@ def apply(symbols: Symbols, assignments: Iterable[Assignment]) -> list[tuple[Ass
     return sorted(refused, key=lambda pair: pair[0].line)
 
 
-def override(symbols: Symbols, overrides: Mapping[str, str]) -> list[str]:
-    """Apply `NAME=value` of a command line; the problems, one sentence each."""
+def override(symbols: Symbols, overrides: Mapping[str, str], where: str = "command line") -> list[str]:
+    """Apply `NAME=value` as typed at `where`; the problems, one sentence each.
+
+    A name that abbreviates several symbols (EPOCHS) has to take with one of them, a list of boxes with each.
+    """
     problems: list[str] = []
-    taken: list[tuple[str, str, list[str]]] = []
+    typed: list[tuple[str, str]] = []
     for name, text in overrides.items():
         targets = symbols.named(name)
         if name in AXES:
@@ -48,13 +51,21 @@ def override(symbols: Symbols, overrides: Mapping[str, str]) -> list[str]:
         elif not (wrong := _unparsable(map(symbols.spec, targets), text)):
             for target in targets:
                 symbols.assign(target, text)
-            taken.append((name, text, targets))
         if wrong:
-            problems.append(f"command line: {name}={text}: {wrong}")
-    for name, text, targets in taken:
-        reasons = [_untaken(symbols, target, text) for target in targets]
-        if all(reasons):
-            problems.append(f"command line: {name}={text}: {', or '.join(dict.fromkeys(map(str, reasons)))}")
+            problems.append(f"{where}: {name}={text}: {wrong}")
+        else:
+            typed.append((name, text))
+    # only now: one override may enable what another assigns
+    for name, text in typed:
+        if name in AXES:
+            boxes = [f"{AXES[name]}_{word.strip()}".upper() for word in text.split(",")]
+            reasons = [reason for box in boxes if (reason := _untaken(symbols, box, "y"))]
+        else:
+            targets = symbols.named(name)
+            reasons = [reason for target in targets if (reason := _untaken(symbols, target, text))]
+            reasons = reasons if len(reasons) == len(targets) else []
+        if reasons:
+            problems.append(f"{where}: {name}={text}: {', or '.join(dict.fromkeys(reasons))}")
     return problems
 
 
@@ -64,9 +75,7 @@ def unknown_names(symbols: Symbols, names: Iterable[str]) -> list[str]:
     return [f"command line: {n}: no such symbol{nearest(n, known)}" for n in names if n not in known]
 
 
-def _refusal(
-    symbols: Symbols, assignment: Assignment, chosen: dict[tuple[str, ...], Assignment]
-) -> str | None:
+def _refusal(symbols: Symbols, assignment: Assignment, chosen: dict[tuple[str, ...], Assignment]) -> str | None:
     """Why this assignment means nothing, whatever the others are. `chosen` remembers the member of each choice."""
     if assignment.name not in symbols:
         return f"no such symbol{nearest(assignment.name, symbols)}"
@@ -76,7 +85,7 @@ def _refusal(
         return f'not in double quotes, write CONFIG_{assignment.name}="{assignment.value}"'
     if assignment.quoted and not textual:
         return f"in quotes, allowed {spec.allowed} without them"
-    if wrong := _unparsable([spec], assignment.value):
+    if wrong := _unparsable([spec], assignment.value, allow_empty=True):
         return wrong
     if assignment.value == "y" and (members := symbols.siblings(assignment.name)):
         first = chosen.setdefault(tuple(members), assignment)
@@ -85,10 +94,12 @@ def _refusal(
     return None
 
 
-def _unparsable(specs: Iterable[Spec], text: str) -> str | None:
+def _unparsable(specs: Iterable[Spec], text: str, allow_empty: bool = False) -> str | None:
     """Why `text` is no value for one of these symbols."""
     for spec in specs:
         try:
+            if not text.strip() and not allow_empty:
+                raise ValueError("empty value")
             spec.parse(text)
         except ValueError as error:
             return f"{error}, allowed {spec.allowed}"

@@ -1,0 +1,189 @@
+"""The test matrix: ticked boxes, or a YAML file, to the list of runs. No import of torch.
+
+models: [lenet5, resnet18]
+optimizers: [adamw, adamwprune]
+pruning_methods: [none, magnitude, state]
+sparsity_levels: [0.5, 0.9]        # shares of the prunable weights; not needed where nothing prunes
+seeds: 3                           # how many, or a list of seeds
+overrides: {EPOCHS: 3, DATA_DIR: /data}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .config import ConfigError, RunConfig, run_config
+from .kconf import ROOT, Symbols, defaults, load
+from .schema import as_text, nearest
+from .strict import override
+
+_AXIS_KEYS = {"models": "MODEL", "optimizers": "OPTIMIZER", "pruning_methods": "PRUNING_METHOD"}
+_AXES = {"model": "MODEL", "optimizer": "OPTIMIZER", "pruning method": "PRUNING"}
+_KEYS = (*_AXIS_KEYS, "sparsity_levels", "seeds", "overrides")
+
+
+def legal(optimizer: str, method: str) -> bool:
+    """State goes with AdamWPrune only, magnitude and movement with all the others, none with every optimizer."""
+    return method == "none" or (method == "state") == (optimizer == "adamwprune")
+
+
+def expand(
+    symbols: Symbols, sparsities: Sequence[float] | None = None, seeds: Sequence[int] | None = None
+) -> list[RunConfig]:
+    """Every legal run of the ticked boxes, in menu order. ConfigError where there is none or a value is wrong.
+
+    `sparsities` (0 to 1) and `seeds` replace those of the symbols. An unpruned run appears once per seed.
+    """
+    sparsities = _sparsities(symbols) if sparsities is None else sparsities
+    seeds = _seeds(symbols) if seeds is None else seeds
+    wrong = _check_name(symbols) + _empty_axes(symbols, sparsities)
+    runs: dict[str, RunConfig] = {}
+    for model, optimizer, method, sparsity in _combinations(symbols, sparsities):
+        for seed in seeds:
+            try:
+                run = run_config(symbols, model, optimizer, method, sparsity, seed, len(seeds) > 1)
+                runs[run.run_id] = run
+            except ConfigError as error:
+                wrong += error.problems
+    if wrong:
+        raise ConfigError(dict.fromkeys(wrong))
+    return list(runs.values())
+
+
+def load_matrix(
+    root: Path = ROOT, config_file: Path | None = None, overrides: Mapping[str, str] | None = None
+) -> tuple[Symbols, list[RunConfig]]:
+    """Symbols and runs of a .config, a defconfig or a YAML matrix, with the overrides of a command line.
+
+    Without a file: the tree's .config, or the preset `quickstart` where there is none yet.
+    """
+    path = default_config(root) if config_file is None else config_file
+    if path.suffix in (".yaml", ".yml"):
+        return from_yaml(path, overrides, root)
+    symbols = load(root, path, overrides)
+    return symbols, expand(symbols)
+
+
+def default_config(root: Path = ROOT) -> Path:
+    """The file that `make` reads: .config, or the quickstart preset where there is none."""
+    config = root / ".config"
+    return config if config.exists() or config.is_symlink() else root / "defconfigs" / "quickstart"
+
+
+def from_yaml(
+    path: Path, overrides: Mapping[str, str] | None = None, root: Path = ROOT
+) -> tuple[Symbols, list[RunConfig]]:
+    """Symbols and runs of a YAML matrix. The overrides of a command line rank above those of the file."""
+    content = _read_yaml(path)
+    symbols = defaults(root)
+    texts = {name: ",".join(map(as_text, _listed(content[key]))) for key, name in _AXIS_KEYS.items()}
+    texts |= {str(name): as_text(value) for name, value in (content.get("overrides") or {}).items()}
+    texts.setdefault("PRESET", path.stem)
+    typed = dict(overrides or {})
+    levels = None if "TARGET_SPARSITY" in typed else content.get("sparsity_levels")
+    seeds = None if {"SEED", "SEEDS"} & typed.keys() else content.get("seeds")
+    if isinstance(seeds, int):
+        texts["SEEDS"] = str(seeds)
+        seeds = None
+    wrong = override(symbols, texts, str(path)) + override(symbols, typed)
+    sparsities = _numbers(symbols, path, "sparsity_levels", "TARGET_SPARSITY", levels, wrong)
+    chosen = _numbers(symbols, path, "seeds", "SEED", seeds, wrong)
+    if wrong:
+        raise ConfigError(wrong)
+    if sparsities is None and "TARGET_SPARSITY" not in typed:
+        sparsities = []
+    return symbols, expand(symbols, sparsities, chosen)
+
+
+def _combinations(symbols: Symbols, sparsities: Sequence[float]) -> list[tuple[str, str, str, float]]:
+    return [
+        (model, optimizer, method, sparsity)
+        for model in symbols.ticked("MODEL")
+        for optimizer in symbols.ticked("OPTIMIZER")
+        for method in symbols.ticked("PRUNING")
+        if legal(optimizer, method)
+        for sparsity in ([0.0] if method == "none" else sparsities)
+    ]
+
+
+def _sparsities(symbols: Symbols) -> list[float]:
+    target = symbols.value("TARGET_SPARSITY")
+    return [int(box) / 100 for box in symbols.ticked("SPARSITY")] if target is None else [float(target)]
+
+
+def _seeds(symbols: Symbols) -> list[int]:
+    first, count = int(symbols.text("SEED")), int(symbols.text("SEEDS"))
+    return list(range(first, first + count))
+
+
+def _check_name(symbols: Symbols) -> list[str]:
+    name = symbols.text("PRESET")
+    if "/" in name or name.startswith((".", "-")):
+        return [f"PRESET={name}: no name of a folder, allowed anything without / that starts with neither . nor -"]
+    return []
+
+
+def _empty_axes(symbols: Symbols, sparsities: Sequence[float]) -> list[str]:
+    """What is missing for a single run, or for the pruned ones that the boxes promise."""
+    methods, optimizers = symbols.ticked("PRUNING"), symbols.ticked("OPTIMIZER")
+    missing = [f"no {what} is ticked" for what, prefix in _AXES.items() if not symbols.ticked(prefix)]
+    if not sparsities and any(method != "none" for method in methods):
+        missing.append("no sparsity is ticked")
+    if optimizers and methods and not any(legal(o, m) for o in optimizers for m in methods):
+        missing.append(
+            f"{', '.join(methods)} with {', '.join(optimizers)} gives no run: state goes with adamwprune only, "
+            "magnitude and movement with every other optimizer"
+        )
+    return missing
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which takes the last of two equal keys in silence, made to refuse them."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} stands here twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_bytes(), Loader=_Loader)
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError([f"{path}: not YAML: {' '.join(str(error).split())}"]) from None
+    if not isinstance(content, dict):
+        raise ConfigError([f"{path}: not a matrix; expected {', '.join(_KEYS)}"])
+    wrong = [f"{path}: {key}: no such key{nearest(str(key), _KEYS)}" for key in content if key not in _KEYS]
+    wrong += [f"{path}: {key}: missing" for key in _AXIS_KEYS if content.get(key) is None]
+    if not isinstance(content.get("overrides") or {}, dict):
+        wrong.append(f"{path}: overrides: expected NAME: value")
+    if isinstance(content.get("seeds"), bool | float | str | dict):
+        wrong.append(f"{path}: seeds={content['seeds']}: expected how many, or a list of whole numbers")
+    if wrong:
+        raise ConfigError(wrong)
+    return content
+
+
+def _numbers(symbols: Symbols, path: Path, key: str, name: str, values: Any, wrong: list[str]) -> list[Any] | None:
+    """The list under `key` with every value checked as one of the symbol `name`; problems go into `wrong`."""
+    if values is None:
+        return None
+    found = []
+    for value in _listed(values):
+        text = as_text(value)
+        try:
+            found.append(symbols.spec(name).parse(text or "nothing"))
+        except ValueError as error:
+            wrong.append(f"{path}: {key}: {text}: {error}, allowed {symbols.spec(name).allowed}")
+    return list(dict.fromkeys(found))
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [value]

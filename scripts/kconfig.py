@@ -1,0 +1,183 @@
+"""Edit, fill and list configurations: what `make menuconfig`, `make defconfig-<name>` and `make dry-run` call.
+
+    kconfig.py menuconfig                 edit .config in the terminal
+    kconfig.py defconfig NAME             write .config from defconfigs/NAME
+    kconfig.py list-defconfigs            every preset: number of runs and the question it answers
+    kconfig.py olddefconfig               bring an older .config up to date; lists what is new and what was dropped
+    kconfig.py savedefconfig              write ./defconfig: only what differs from the defaults
+    kconfig.py dry-run [--config FILE]    the runs of the matrix, one a line, and their number
+    kconfig.py names                      check the names alone of NAME=value
+
+All take NAME=value as well: overrides as on the command line of make. Exit codes: 0, or 2 with one sentence a
+problem on stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lib import kconf, matrix
+from lib.config import ConfigError
+from lib.rundir import write_atomic
+from lib.schema import nearest
+from lib.strict import override, unknown_names
+
+ROOT = kconf.ROOT
+CONFIG = ROOT / ".config"
+PRESETS = ROOT / "defconfigs"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The command line: overrides by name, the preset's name for defconfig, the file of --config."""
+
+    overrides: dict[str, str]
+    name: str = ""
+    config: Path | None = None
+
+
+def menuconfig(asked: Asked) -> None:
+    """Needs a terminal; writes .config when its user says so."""
+    if reason := no_terminal():
+        raise ConfigError(
+            [f"menuconfig needs a terminal ({reason}); `make defconfig-<name>` writes .config without one"]
+        )
+    symbols = kconf.load(ROOT, CONFIG if CONFIG.exists() else None, asked.overrides)
+    kconf.menu(symbols, CONFIG)
+    if CONFIG.exists():
+        kconf.load(ROOT, CONFIG)  # the menu takes any text where a number belongs
+
+
+def no_terminal() -> str | None:
+    """Why menus cannot be drawn here; None where they can."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return "stdin or stdout is none"
+    term = os.environ.get("TERM", "")
+    if term in ("", "dumb", "unknown"):
+        return f"TERM is {term or 'not set'}"
+    import curses
+
+    try:
+        curses.setupterm()
+    except curses.error:
+        return f"TERM={term} is unknown here"
+    return None
+
+
+def defconfig(asked: Asked) -> None:
+    """Writes .config."""
+    known = [path.name for path in presets()]
+    if asked.name not in known:
+        near = nearest(asked.name, known)
+        raise ConfigError([f"defconfig-{asked.name}: no such preset{near}; `make list-defconfigs` lists them"])
+    symbols = kconf.load(ROOT, PRESETS / asked.name, asked.overrides)
+    runs = matrix.expand(symbols)
+    kconf.save(symbols, CONFIG)
+    print(f".config written from defconfigs/{asked.name}: {count(runs)}; `make` starts them")
+
+
+def list_defconfigs(asked: Asked) -> None:
+    """Prints name, number of runs and first line of every preset."""
+    problems = []
+    found = []
+    for path in presets():
+        question = path.read_text(encoding="utf-8-sig").partition("\n")[0].lstrip("# ").strip()
+        try:
+            found.append((path.name, len(matrix.load_matrix(ROOT, path, asked.overrides)[1]), question))
+        except ConfigError as error:
+            problems += error.problems
+    width = max((len(row[0]) for row in found), default=0)
+    for preset, runs, question in found:
+        print(f"{preset:{width}}  {runs:4d} run{'s' if runs != 1 else ' '}  {question}")
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+
+
+def olddefconfig(asked: Asked) -> None:
+    """Rewrites .config."""
+    if not CONFIG.exists():
+        raise ConfigError([".config: there is none yet; `make menuconfig` or `make defconfig-<name>` writes one"])
+    symbols, dropped, new = kconf.load_old(ROOT, CONFIG)
+    if problems := override(symbols, asked.overrides):
+        raise ConfigError(problems)
+    for line in dropped:
+        print(f"dropped {line}")
+    for symbol in new:
+        print(f"new {symbol}={symbols.text(symbol)}")
+    print(kconf.save(symbols, CONFIG))
+
+
+def savedefconfig(asked: Asked) -> None:
+    """Writes ./defconfig."""
+    symbols, runs = matrix.load_matrix(ROOT, asked.config, asked.overrides)
+    question = "Which question does this preset answer? (this line is shown by `make list-defconfigs`)"
+    write_atomic(ROOT / "defconfig", kconf.minimal(symbols, question))
+    print(f"defconfig written ({count(runs)}); move it to defconfigs/<name> to keep it as a preset")
+
+
+def dry_run(asked: Asked) -> None:
+    """Prints the names of the runs."""
+    runs = matrix.load_matrix(ROOT, asked.config, asked.overrides)[1]
+    print("\n".join([*(run.run_id for run in runs), count(runs)]))
+
+
+def names(asked: Asked) -> None:
+    """Only looks at the names before the `=`."""
+    if problems := unknown_names(kconf.defaults(ROOT), asked.overrides):
+        raise ConfigError(problems)
+
+
+def presets() -> list[Path]:
+    """Files of the presets in the order of their names, editors' leftovers left out."""
+    return sorted(path for path in PRESETS.iterdir() if path.is_file() and not path.name.endswith("~"))
+
+
+def count(runs: list) -> str:
+    """`1 run` or `39 runs`."""
+    return f"{len(runs)} run{'s' if len(runs) != 1 else ''}"
+
+
+COMMANDS: dict[str, Callable[[Asked], None]] = {
+    "menuconfig": menuconfig,
+    "defconfig": defconfig,
+    "list-defconfigs": list_defconfigs,
+    "olddefconfig": olddefconfig,
+    "savedefconfig": savedefconfig,
+    "dry-run": dry_run,
+    "names": names,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("--config", type=Path, help="a .config, defconfig or matrix in YAML instead of .config")
+    parser.add_argument("words", nargs="*", metavar="NAME=value", help="overrides; for defconfig first its name")
+    options = parser.parse_intermixed_args(argv)
+    words, name = options.words, ""
+    if options.command == "defconfig":
+        if not words or "=" in words[0]:
+            parser.error("which preset? list-defconfigs lists them")
+        name = words.pop(0)
+    try:
+        overrides = dict(map(kconf.parse_override, words))
+        COMMANDS[options.command](Asked(overrides, name, options.config))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
