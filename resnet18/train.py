@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""Train ResNet-18 with one optimizer and one pruning method.
+
+usage: train.py [--config FILE.yaml] [--output DIR] [--NAME VALUE ...]
+
+Every setting of the menus is an option. Running the same command on the same --output goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib import entry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lib.config import RunConfig
+    from lib.data import Data
+
+
+def build_model(config: RunConfig, data: Data) -> nn.Module:
+    from resnet18.model import ResNet18
+
+    return ResNet18(data.channels, data.classes, config.width)
+
+
+if __name__ == "__main__":
+    sys.exit(entry.main("resnet18", build_model))
