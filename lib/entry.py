@@ -1,0 +1,171 @@
+"""main() behind every model's train.py: from the command line to an exit code.
+
+Importing torch comes late, so that `--help` and wrong usage answer at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from . import arguments
+from .changes import refuse_changes
+from .config import ConfigError, RunConfig
+from .datacheck import ROOT, DataError, check
+from .rundir import Locked, RunDir, write_atomic
+from .sampler import Sampler
+
+if TYPE_CHECKING:
+    from .trainer import BuildModel
+
+PARENT = "ADAMWPRUNE_PARENT"  # set by the matrix runner: the run ends when that process does
+
+
+def main(model: str, build_model: BuildModel, argv: list[str] | None = None) -> int:
+    """Train one run. Returns 0 done, 1 failed or diverged, 2 wrong usage (nothing started), 130 or 143 stopped.
+
+    Started again with the same output folder, a run goes on where it stopped.
+    """
+    description = sys.modules[build_model.__module__].__doc__ or ""
+    try:
+        config, output = arguments.parse(model, description, sys.argv[1:] if argv is None else argv)
+        check(config.dataset, config.data_dir, config.download, config.train_images, config.validation_images)
+        run = RunDir(output or default_output(config))
+        with run.lock():
+            return start(config, run, build_model)
+    except (ConfigError, DataError, Locked) as problem:
+        print(problem, file=sys.stderr)
+    except OSError as error:
+        print(f"{error.filename or 'output folder'}: {error.strerror}", file=sys.stderr)
+    return 2
+
+
+def default_output(config: RunConfig) -> Path:
+    return ROOT / "results" / f"{config.run_id}-{time.strftime('%Y%m%d-%H%M%S')}" / config.run_id
+
+
+def start(config: RunConfig, run: RunDir, build_model: BuildModel) -> int:
+    """Check what a folder that is not new holds, then train. Raises ConfigError, or OSError, before anything starts."""
+    if run.config.exists():
+        before = RunConfig.from_yaml(run.config.read_text())
+        refuse_changes(before, config)
+        if run.read_status().get("state") == "done" and run.summary.exists() and before.epochs == config.epochs:
+            print(f"{run.path} is done already: {config.epochs} epochs")
+            return 0
+    stop = Signals()
+    from . import compute  # imports torch
+
+    compute.choose(config)
+    write_atomic(run.config, config.to_yaml())
+    return supervise(config, run, build_model, stop)
+
+
+def supervise(config: RunConfig, run: RunDir, build_model: BuildModel, stop: Signals) -> int:
+    """Train with a monitor beside, and record how it ended, whatever happens."""
+    from .trainer import Diverged, Interrupted, train
+
+    say = Log(run)
+    sampler = Sampler(config, run, say)
+    stop.at_once = sampler.end
+    why: str | None = None
+    try:
+        run.write_status("running", epochs=config.epochs)
+        sampler.start()
+        summary = train(config, run, build_model, stop, say)
+    except Interrupted as reason:
+        state, why, code = "interrupted", str(reason), 128 + reason.number
+    except Diverged as reason:
+        state, why, code = "diverged", str(reason), 1
+    except ConfigError as problem:
+        state, why, code = "failed", str(problem), 2
+    except Exception as error:
+        say.details(traceback.format_exc())
+        state, why, code = "failed", explain(error, config), 1
+    else:
+        state, code = "done", 0
+        say(f"done: test accuracy {summary['final_accuracy']:.2f} %, sparsity {100 * summary['final_sparsity']:.1f} %")
+    finally:
+        sampler.end()
+    try:
+        if why is not None:
+            say(f"{state}: {why}")
+        run.write_status(state, why, exit_code=code)
+    except OSError as error:  # the disk may be full
+        print(f"{run.path}: {error.strerror}", file=sys.stderr)
+    return code
+
+
+class Signals:
+    """Ctrl-C, SIGTERM or a lost terminal once: stop after this step. Twice: at once. So does the loss of the parent."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.at_once: Any = None
+        self.parent = int(os.environ.get(PARENT, 0))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGINT:  # nohup means it
+                signal.signal(number, self.caught)
+
+    def caught(self, number: int, frame: FrameType | None) -> None:
+        if self.number:
+            if self.at_once:
+                self.at_once()
+            os._exit(128 + self.number)
+        self.number = signal.SIGTERM if number == signal.SIGHUP else number
+
+    def wanted(self) -> bool:
+        if self.parent and os.getppid() != self.parent:
+            self.number = signal.SIGTERM
+        return self.number != 0
+
+
+class Log:
+    """Say a line on stdout and in log.txt; once only where stdout is that file already."""
+
+    def __init__(self, run: RunDir):
+        self.file = run.log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        with contextlib.suppress(OSError, ValueError):
+            if os.path.samestat(os.fstat(self.file.fileno()), os.fstat(sys.stdout.fileno())):
+                self.file.close()
+        self.heard = True
+
+    def __call__(self, line: str) -> None:
+        self.details(line + "\n")
+        if self.heard:
+            try:
+                print(line, flush=True)
+            except OSError:  # nobody listens any more, which is no reason to stop training
+                self.heard = False
+
+    def details(self, text: str) -> None:
+        """For the log only."""
+        if not self.file.closed:
+            self.file.write(text)
+        elif text.count("\n") > 1:
+            print(text, end="", file=sys.stderr, flush=True)
+
+
+def explain(error: Exception, config: RunConfig) -> str:
+    """One line on why a run failed; for lack of memory with the peak and the likely cause."""
+    import torch
+
+    lines = str(error).strip().splitlines()
+    first = lines[0] if lines else ""
+    advice = f"the likely cause is the batch of {config.batch_size} images: lower BATCH_SIZE"
+    if isinstance(error, torch.OutOfMemoryError):
+        peak, size = torch.cuda.max_memory_allocated(), torch.cuda.mem_get_info()[1]
+        return f"out of GPU memory: peak {peak / 2**20:.0f} of {size / 2**20:.0f} MiB; {advice}"
+    if isinstance(error, MemoryError) or "can't allocate memory" in first:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return f"out of memory: peak {peak / 2**20:.0f} MiB; {advice}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {first}"

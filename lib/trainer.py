@@ -1,0 +1,293 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import checkpoint, compute, learning_rate, memory, optimizers, pruning, seeding
+from . import data as datasets
+from .changes import refuse_changes
+from .config import RunConfig
+from .rundir import RunDir, append_json, write_atomic, write_json, write_json_lines
+from .summary import summarise
+
+if TYPE_CHECKING:
+    from .data import Data
+
+BuildModel = Callable[[RunConfig, "Data"], nn.Module]
+Say = Callable[[str], None]
+WARM_STEPS = 3  # by then algorithms are chosen and kernels compiled, which may take more memory than training
+
+
+class Diverged(Exception):
+    """The loss is no longer a finite number."""
+
+
+class Interrupted(Exception):
+    """Asked to stop; the state is saved."""
+
+    def __init__(self, number: int):
+        self.number = number
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+
+
+class Stop(Protocol):
+    """Asked between two steps whether the run shall stop, and by which signal."""
+
+    number: int
+
+    def wanted(self) -> bool: ...
+
+
+@dataclass
+class Progress:
+    """How far a run is: the records of its finished epochs, and sums over the unfinished one."""
+
+    epoch: int = 0  # finished ones
+    step: int = 0  # finished ones of the unfinished epoch
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    correct: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+
+    def next_epoch(self, record: dict[str, Any]) -> None:
+        self.history.append(record)
+        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+        self.loss.zero_()
+        self.correct.zero_()
+
+
+def train(
+    config: RunConfig, run: RunDir, build_model: BuildModel, stop: Stop | None = None, say: Say = print
+) -> dict[str, Any]:
+    """Train one run from where it stands to its last epoch, write its results, return its summary.
+
+    Raises Interrupted (state saved), Diverged, ConfigError (a setting that cannot be used here, or is not the one the
+    run was started with), DataError, OSError (disk), torch.OutOfMemoryError.
+    """
+    training = Training(config, run, build_model, stop, say)
+    training.resume()
+    training.make_ready()
+    while training.progress.epoch < config.epochs:
+        training.train_epoch()
+        training.evaluate()
+        training.report()
+        training.save_if_due()
+    return training.finish()
+
+
+class Training:
+    """One run in memory: model, optimizer, pruner, data, progress."""
+
+    def __init__(self, config: RunConfig, run: RunDir, build_model: BuildModel, stop: Stop | None, say: Say) -> None:
+        self.config, self.run, self.stop, self.say = config, run, stop, say
+        self.compute = compute.choose(config)
+        compute.set_up(self.compute)
+        seeding.seed_everything(config.seed, config.deterministic)
+        self.device = self.compute.device
+        self.data = datasets.load(config, self.device)
+        self.steps = datasets.steps_per_epoch(self.data, config)
+        total_steps = config.epochs * self.steps
+        layout = torch.channels_last if config.channels_last else torch.preserve_format
+        self.model = build_model(config, self.data).to(self.device, memory_format=layout)  # type: ignore[call-overload]
+        self.optimizer = optimizers.build(config, self.model, total_steps)
+        self.pruner = pruning.build(config, self.model, self.optimizer, total_steps)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.compute.precision == "fp16")
+        self.progress = Progress()
+        self.progress.loss = self.progress.loss.to(self.device)
+        self.progress.correct = self.progress.correct.to(self.device)
+        self.record: dict[str, Any] = {}
+        self.phase = ""
+        self.warm_steps = 0
+        say(f"{config.run_id}: {self.data.note}; {self.compute.describe()}")
+
+    def make_ready(self) -> None:
+        """Count activations, then compile. In place, so that the names in the state stay as they are."""
+        images, labels = next(datasets.batches(self.data, self.config, epoch=0))
+        self.model.train()
+        with self.compute.autocast():
+            self.activations = memory.activation_bytes(self.model, images, labels, self.loss)
+        if self.compute.compiled:
+            self.model.compile()
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+
+    def train_epoch(self) -> None:
+        """All (remaining) steps of an epoch. Nothing in here waits for a GPU until the sums are read at its end."""
+        progress = self.progress
+        self.model.train()
+        start = time.perf_counter()
+        for images, labels in datasets.batches(self.data, self.config, progress.epoch, progress.step):
+            if self.stop is not None and self.stop.wanted():
+                progress.seconds += time.perf_counter() - start
+                self.save()
+                raise Interrupted(self.stop.number)
+            step = progress.epoch * self.steps + progress.step
+            self.enter(self.pruner.phase(step + 1))
+            self.train_step(images, labels, step)
+            progress.step += 1
+            self.forget_warm_up()
+        loss = progress.loss.item() / self.steps
+        progress.seconds += time.perf_counter() - start
+        if not math.isfinite(loss):
+            raise Diverged(f"the training loss became {loss} in epoch {progress.epoch + 1}")
+        images_seen = self.steps * datasets.batch_size(self.data, self.config)
+        self.record = {
+            "epoch": progress.epoch + 1,
+            "train_loss": loss,
+            "train_accuracy": 100 * progress.correct.item() / images_seen,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "epoch_seconds": progress.seconds,
+            "images_per_second": images_seen / progress.seconds,
+            "memory": self.memory(),
+        }
+
+    def train_step(self, images: Tensor, labels: Tensor, step: int) -> None:
+        config, optimizer, scaler = self.config, self.optimizer, self.scaler
+        share = learning_rate.factor(config.lr_schedule, step, config.epochs * self.steps, config.warmup_fraction)
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * share
+        optimizer.zero_grad(set_to_none=True)
+        with self.compute.autocast():
+            logits = self.model(images)
+            loss = self.loss(logits, labels)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        if config.gradient_clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
+        self.pruner.before_step()
+        scaler.step(optimizer)
+        scaler.update()
+        self.pruner.after_step()
+        self.progress.loss += loss.detach()
+        self.progress.correct += (logits.detach().argmax(1) == labels).sum()
+
+    def evaluate(self) -> None:
+        """Test (and validation) loss and accuracy of the finished epoch."""
+        data = self.data
+        self.enter("evaluate")
+        start = time.perf_counter()
+        self.record |= self.evaluate_on("test", data.test_images, data.test_labels)
+        if data.validation_images is not None and data.validation_labels is not None:
+            self.record |= self.evaluate_on("validation", data.validation_images, data.validation_labels)
+        self.record["evaluation_seconds"] = time.perf_counter() - start
+
+    @torch.no_grad()
+    def evaluate_on(self, split: str, images: Tensor, labels: Tensor) -> dict[str, float]:
+        self.model.eval()
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        for part, answers in datasets.evaluation_batches(images, labels, self.data, self.config):
+            with self.compute.autocast():
+                logits = self.model(part)
+                loss += F.cross_entropy(logits, answers, reduction="sum")
+            correct += (logits.argmax(1) == answers).sum()
+        mean = loss.item() / len(images)
+        if not math.isfinite(mean):
+            raise Diverged(f"the {split} loss became {mean} in epoch {self.progress.epoch + 1}")
+        return {f"{split}_loss": mean, f"{split}_accuracy": 100 * correct.item() / len(images)}
+
+    def memory(self) -> dict[str, int]:
+        """Bytes by category at the end of a step, gradients included; on a GPU the allocator's peaks so far."""
+        held = memory.account(self.model, self.optimizer, self.pruner) | {"activations": self.activations}
+        if self.device.type == "cuda":
+            held["allocator_peak"] = torch.cuda.max_memory_allocated()
+            held["reserved_peak"] = torch.cuda.max_memory_reserved()
+        return held
+
+    def forget_warm_up(self) -> None:
+        """Start the allocator's peak anew once training runs as it will."""
+        if self.warm_steps < WARM_STEPS:
+            self.warm_steps += 1
+            if self.warm_steps == WARM_STEPS and self.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+
+    def report(self) -> None:
+        """One line of metrics.jsonl, one for people."""
+        self.record |= {
+            "sparsity": self.pruner.sparsity(),
+            "sparsity_total": self.pruner.sparsity_total(),
+            "layer_sparsity": self.pruner.layer_sparsity(),
+            "time": time.time(),
+        }
+        record = self.record
+        append_json(self.run.metrics, record)
+        self.progress.next_epoch(record)
+        self.run.write_status("running", epoch=self.progress.epoch, epochs=self.config.epochs)
+        self.say(
+            f"epoch {record['epoch']}/{self.config.epochs}: train loss {record['train_loss']:.4f}, "
+            f"test accuracy {record['test_accuracy']:.2f} %, sparsity {100 * record['sparsity']:.1f} %, "
+            f"{record['epoch_seconds']:.1f} s"
+        )
+
+    def enter(self, phase: str) -> None:
+        """Tell the monitor what the run is doing."""
+        if phase != self.phase:
+            self.phase = phase
+            self.run.set_phase(phase)
+
+    def save_if_due(self) -> None:
+        epoch = self.progress.epoch
+        if epoch % self.config.checkpoint_every == 0 or epoch == self.config.epochs:
+            self.save()
+
+    def save(self) -> None:
+        progress = self.progress
+        checkpoint.save(
+            self.run,
+            {
+                "config": self.config.to_yaml(),
+                "epoch": progress.epoch,
+                "step": progress.step,
+                "history": progress.history,
+                "running": {"seconds": progress.seconds, "loss": progress.loss, "correct": progress.correct},
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "pruner": self.pruner.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "random": seeding.random_state(),
+            },
+        )
+
+    def resume(self) -> None:
+        """Take up the last whole checkpoint, if there is one. Lines of metrics after it are dropped."""
+        state = checkpoint.load(self.run, self.say)
+        progress = self.progress
+        if state is not None:
+            refuse_changes(RunConfig.from_yaml(state["config"]), self.config)
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.pruner.load_state_dict(state["pruner"])
+            self.scaler.load_state_dict(state["scaler"])
+            seeding.restore_random_state(state["random"])
+            progress.epoch, progress.step, progress.history = state["epoch"], state["step"], state["history"]
+            progress.seconds = state["running"]["seconds"]
+            progress.loss.copy_(state["running"]["loss"])
+            progress.correct.copy_(state["running"]["correct"])
+            self.say(
+                f"going on after {progress.epoch} of {self.config.epochs} epochs and {progress.step} of {self.steps} "
+                "steps of the next"
+            )
+        write_json_lines(self.run.metrics, progress.history)
+
+    def finish(self) -> dict[str, Any]:
+        """Final weights and summary."""
+        from safetensors.torch import save
+
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        write_atomic(self.run.weights, save(weights))
+        self.run.previous_checkpoint.unlink(missing_ok=True)
+        summary = summarise(self.config, self.compute, self.model, self.progress.history)
+        write_json(self.run.summary, summary)
+        self.enter("done")
+        return summary
