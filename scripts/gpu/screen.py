@@ -161,18 +161,18 @@ def summary_tables(summary: dict[str, Any], title: str) -> Group:
     """A recording's summary: a table for each device, one row for each phase and reading."""
     parts: list[Any] = [Text(title, style="bold")]
     for device, phases in summary["devices"].items():
-        table = Table(box=SIMPLE_HEAD, title=device, title_justify="left", border_style="dim")
+        table = Table(box=SIMPLE_HEAD, title=device, title_justify="left", border_style="dim", padding=(0, 1, 0, 0))
         for heading in ("phase", "seconds", "reading"):
             table.add_column(heading, justify="right" if heading == "seconds" else "left", no_wrap=True)
         for heading in ("mean", "p50", "p95", "peak", "samples"):
             table.add_column(heading, justify="right", no_wrap=True)
         for phase, found in phases.items():
             label, seconds = phase, f"{found['seconds']:,.1f}"
-            for measure, unit in MEASURES.items():
+            for measure, name in MEASURES.items():
                 if measure in found:
                     row = found[measure]
-                    cells = [f"{row[name]:,.1f}" for name in ("mean", "p50", "p95", "peak")]
-                    table.add_row(label, seconds, f"{measure} [{unit}]", *cells, str(row["samples"]))
+                    cells = [f"{row[column]:,.1f}" for column in ("mean", "p50", "p95", "peak")]
+                    table.add_row(label, seconds, name, *cells, str(row["samples"]))
                     label = seconds = ""
             table.add_section()
         parts.append(table)
@@ -192,8 +192,7 @@ def comparison_table(rows: list[dict[str, Any]], a: str, b: str) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         ratio = f"{row['ratio']:.3f}" if "ratio" in row else "–"
-        unit = MEASURES.get(row["measure"], "s")
-        label = Text(f"{row['measure']} {row['figure']} [{unit}]")
+        label = f"{MEASURES.get(row['measure'], row['measure'])}, {row['figure']}"
         cells = (f"{row['a']:,.1f}", f"{row['b']:,.1f}", f"{row['difference']:+,.1f}", ratio)
         table.add_row(row["device"], label, *cells)
     return table

@@ -19,18 +19,18 @@ Record = dict[str, Any]
 #: The phases in which weights change.
 TRAINING = ("train", "ramp", "finetune")
 
-#: Readings worth a line, in the order of the tables, with their units.
+#: Readings worth a line, in the order of the tables, with what the tables call them.
 MEASURES = {
-    "process_mib": "MiB",
-    "device_used_mib": "MiB",
-    "host_rss_mib": "MiB",
-    "host_used_mib": "MiB",
-    "gpu_utilization": "%",
-    "process_utilization": "%",
-    "memory_utilization": "%",
-    "power_w": "W",
-    "temperature_c": "°C",
-    "clock_mhz": "MHz",
+    "process_mib": "process MiB",
+    "device_used_mib": "device MiB",
+    "host_rss_mib": "host tree MiB",
+    "host_used_mib": "host MiB",
+    "gpu_utilization": "load %",
+    "process_utilization": "process load %",
+    "memory_utilization": "memory load %",
+    "power_w": "power W",
+    "temperature_c": "temperature °C",
+    "clock_mhz": "clock MHz",
 }
 
 
