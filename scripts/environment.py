@@ -1,0 +1,108 @@
+"""What machine, versions and code a matrix ran on. Nothing here imports torch: it must be quick."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "torch", "torchvision", "numpy", "matplotlib", "kconfiglib", "PyYAML", "psutil", "nvidia-ml-py", "rich",
+    "safetensors", "mlxtend",
+)  # fmt: skip
+
+
+def cores() -> int:
+    """Cores this process may use: its affinity, and the CPU share a container grants it (at least 1)."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(allowed, int(quota) // int(period)))
+    except (OSError, ValueError):  # not in such a container, or "max": no limit
+        return allowed
+
+
+def gpus() -> list[str]:
+    """Names of the GPUs that torch's device "cuda" can mean here (NVIDIA, AMD)."""
+    from scripts import gpu
+
+    found = gpu.visible(gpu.find(), os.environ)
+    return [device.name for device in found if device.vendor in ("nvidia", "amd")]
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package, None if it is not there."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def why_no_cuda() -> str | None:
+    """Why DEVICE=cuda cannot work here, as part of a sentence; None if nothing speaks against it."""
+    torch = version("torch") or ""
+    if torch.endswith("+cpu"):
+        return f"torch {torch} is built without CUDA"
+    if gpus():
+        return None
+    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
+        if name in os.environ:
+            return f"there is no GPU, or {name}={os.environ[name]!r} hides it"
+    return "there is no GPU"
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def git_state(root: Path) -> dict[str, Any]:
+    """The commit the code is at and whether it was changed since; None where there is no git."""
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": _git(root, "rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
+
+
+def _cpu_name() -> str | None:
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or None
+
+
+def describe(root: Path) -> dict[str, Any]:
+    """The record kept as environment.json."""
+    import psutil
+
+    names = gpus()
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": shlex.join(sys.argv),
+        "device": names[0] if names else _cpu_name(),
+        "gpus": names,
+        "cpu": _cpu_name(),
+        "cores": cores(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "git": git_state(root),
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if re.match(r"(CUDA|HIP|ROCR|OMP|MKL|NCCL|TORCH|PYTORCH|XLA)_", name)
+        },
+    }

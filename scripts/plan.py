@@ -1,0 +1,144 @@
+"""Which results folder a start belongs to, and which of its runs are still to be trained."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib.config import ConfigError, RunConfig, differences
+from lib.rundir import Locked, ResultsDir, RunDir, read_json, write_atomic, write_json
+
+SETTLED = ("done", "diverged")  # training a diverged run again would end the same way
+
+
+def saved_configs(folder: ResultsDir) -> dict[str, RunConfig | None]:
+    """The runs as configured when they were planned; None where a config.yaml is missing or unreadable."""
+    found: dict[str, RunConfig | None] = {}
+    for run in folder.runs():
+        found[run.name] = None
+        with contextlib.suppress(OSError, ValueError, ConfigError):
+            found[run.name] = RunConfig.from_yaml(run.config.read_text())
+    return found
+
+
+def changes(folder: ResultsDir, configs: list[RunConfig]) -> list[str]:
+    """What a configuration would change in a results folder, one sentence per key; more epochs are no change.
+
+    A run whose config.yaml cannot be read counts as unchanged: it is written anew.
+    """
+    saved, wanted = saved_configs(folder), {config.run_id: config for config in configs}
+    told = [f"run {name} is not part of it" for name in wanted if name not in saved]
+    told += [f"run {name} is missing" for name in saved if name not in wanted]
+    keys: dict[str, list[str]] = {}
+    for name, config in wanted.items():
+        old = saved.get(name)
+        for key in differences(old, config) if old else ():
+            before, after = getattr(old, key), getattr(config, key)
+            if key != "epochs" or after < before:
+                keys.setdefault(f"{key}: {before} there, {after} here", []).append(name)
+    for text, names in keys.items():
+        where = "" if len(names) == len(wanted) else f" ({names[0]}" + (", ..." if names[1:] else "") + ")"
+        told.append(text + where)
+    return told
+
+
+def grows(folder: ResultsDir, configs: list[RunConfig]) -> bool:
+    """Whether the configuration asks for more epochs than the folder was planned with."""
+    saved = saved_configs(folder)
+    return any((old := saved.get(c.run_id)) is not None and c.epochs > old.epochs for c in configs)
+
+
+def settled(run: RunDir, config: RunConfig) -> bool:
+    """Whether a run needs no more training: diverged, or done with all epochs and a whole summary."""
+    state = run.read_status().get("state")
+    if state == "done":
+        epochs = read_json(run.summary).get("epochs")
+        return isinstance(epochs, int) and epochs >= config.epochs
+    return state in SETTLED
+
+
+def unsettled(folder: ResultsDir, configs: list[RunConfig]) -> list[RunConfig]:
+    """The runs still to be trained, in the order of the matrix."""
+    return [config for config in configs if not settled(folder.run(config.run_id), config)]
+
+
+def recorded_overrides(folder: ResultsDir) -> dict[str, str]:
+    """The NAME=value of the command line this folder was started with."""
+    overrides = _matrix(folder).get("overrides")
+    return {str(name): str(value) for name, value in overrides.items()} if isinstance(overrides, dict) else {}
+
+
+def _matrix(folder: ResultsDir) -> dict[str, Any]:
+    """What matrix.yaml says, {} where it is missing or damaged."""
+    try:
+        content = yaml.safe_load(folder.matrix.read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def source(folder: ResultsDir) -> Path:
+    """The file that tells what runs this folder has: a YAML matrix where it lies, else the folder's own .config."""
+    path = Path(str(_matrix(folder).get("source")))
+    return path if path.suffix in (".yaml", ".yml") else folder.config
+
+
+def write_plan(
+    folder: ResultsDir,
+    configs: list[RunConfig],
+    source: Path,
+    overrides: Mapping[str, str],
+    environment: dict[str, Any],
+) -> None:
+    """Write what describes the matrix, and the configuration of each run.
+
+    A new folder gets matrix.yaml last: with it the folder counts as a results folder. One that is gone on
+    with gets it first: should we be killed, the next start knows the overrides that some runs already have.
+    The machine of a later start is added to the record of the first one, as runs may then come from both.
+    """
+    old = read_json(folder.environment)
+    if old:
+        environment = {**old, "resumed": [*old.get("resumed", []), environment]}
+    write_json(folder.environment, environment)
+    new = not folder.matrix.exists()
+    if not new:
+        write_matrix(folder, configs, source, overrides)
+    for config in configs:
+        write_run(folder.run(config.run_id), config)
+    if new:
+        write_matrix(folder, configs, source, overrides)
+    folder.set_latest()
+
+
+def write_matrix(folder: ResultsDir, configs: list[RunConfig], source: Path, overrides: Mapping[str, str]) -> None:
+    """Write matrix.yaml: the runs in order, what they span, and the overrides of the command line."""
+    matrix = {
+        "runs": [config.run_id for config in configs],
+        "source": str(source.absolute()),
+        "overrides": dict(overrides),
+        "models": list(dict.fromkeys(config.model for config in configs)),
+        "optimizers": list(dict.fromkeys(config.optimizer for config in configs)),
+        "pruning_methods": list(dict.fromkeys(config.pruning_method for config in configs)),
+        "sparsity_levels": sorted({c.target_sparsity for c in configs if c.pruning_method != "none"}),
+        "seeds": sorted({config.seed for config in configs}),
+    }
+    write_atomic(folder.matrix, yaml.safe_dump(matrix, sort_keys=False, allow_unicode=True))
+
+
+def write_run(run: RunDir, config: RunConfig) -> None:
+    """Write config.yaml and mark the run queued if it is to be trained. A run that is still being written
+    (by a process that outlives its killed runner) is left alone."""
+    with contextlib.suppress(Locked), run.lock():
+        text = config.to_yaml()
+        try:
+            same = run.config.read_text() == text
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            write_atomic(run.config, text)
+        if not settled(run, config):
+            run.write_status("queued", epochs=config.epochs)

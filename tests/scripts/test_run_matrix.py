@@ -1,0 +1,454 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from standin import (
+    ROOT,
+    RUNS,
+    THREE_RUNS,
+    alive,
+    behave,
+    end,
+    folders,
+    make_tree,
+    matrix_of,
+    run,
+    running,
+    start,
+    started,
+    state,
+    wait_for,
+)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return make_tree(tmp_path / "tree")
+
+
+# --- starting
+
+
+def test_the_runner_starts_in_half_a_second_without_torch():
+    code = "import sys, scripts.run_matrix; print([m for m in ('torch', 'matplotlib', 'rich') if m in sys.modules])"
+    times = []
+    for _ in range(3):
+        began = time.monotonic()
+        out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        times.append(time.monotonic() - began)
+        assert out.stdout.strip() == "[]"
+    assert min(times) < 0.5
+
+
+def test_all_runs_are_trained_and_the_folder_is_complete(tree):
+    code, out, err = run(tree, *THREE_RUNS)
+    assert (code, err) == (0, "")
+    assert "3 runs" in out.splitlines()[-1] and "3 done" in out.splitlines()[-1]
+    (folder,) = folders(tree)
+    assert sorted(started(tree)) == sorted(RUNS)
+    assert sorted(matrix_of(folder)["runs"]) == sorted(RUNS)
+    assert (tree / "results/latest").resolve() == folder.resolve()
+    for name in ("matrix.yaml", "config", "environment.json", "summary.csv", "summary.md"):
+        assert (folder / name).stat().st_size > 0
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["versions"]["torch"] and environment["device"] and environment["cores"] >= 1
+    assert environment["git"] == {"commit": None, "dirty": None}  # the copied tree is no repository
+    for run_id in RUNS:
+        assert state(folder, run_id)["state"] == "done"
+        assert (folder / run_id / "config.yaml").exists()
+
+
+def test_output_that_is_no_terminal_has_one_line_per_event(tree):
+    _, out, _ = run(tree, *THREE_RUNS)
+    assert "\x1b" not in out
+    lines = [line for line in out.splitlines() if line.startswith("[")]
+    assert len(lines) == 6
+    assert "accuracy 50.00 %" in lines[1]
+
+
+def test_nobody_reading_the_output_is_no_reason_to_stop(tree):
+    behave(tree, {RUNS[0]: ["slow"]})
+    process = start(tree, *THREE_RUNS)
+    try:
+        wait_for(lambda: running(tree, RUNS[0]) or started(tree))
+        process.stdout.close()
+        behave(tree, {})
+        os.kill(int((tree / "started.txt").read_text().split()[1]), signal.SIGKILL)
+        process.wait(60)
+        assert sorted(started(tree)) == sorted(RUNS)
+    finally:
+        end(process)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["EPOCHS=three"], "EPOCHS=three"),
+        (["EPOCH=3"], "did you mean EPOCHS"),
+        (["LEARNING_RATE=nan"], "LEARNING_RATE=nan"),
+        (["TARGET_SPARSITY=1.5"], "TARGET_SPARSITY=1.5"),
+        (["nonsense"], "NAME=value"),
+        (["--continue"], "to go on with"),
+        (["--continue", "--rerun"], "not allowed with"),
+        (["--config", "no-such-file"], "no-such-file"),
+        (["LENET5_DATASET=mnist", "DATA_DIR=nowhere", "DOWNLOAD=n"], "nowhere"),
+        (["DATASET=synthetic", "DEVICE=cuda", "MODEL=lenet5"], "DEVICE=auto"),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_sentence_and_nothing_is_written(tree, arguments, said):
+    before = sorted(tree.rglob("*"))
+    code, out, err = run(tree, *arguments, CUDA_VISIBLE_DEVICES="")
+    assert code == 2 and out == ""
+    assert said in err and "Traceback" not in err
+    assert [p for p in sorted(tree.rglob("*")) if p not in before and "__pycache__" not in str(p)] == []
+
+
+@pytest.mark.parametrize("hidden", ["", "-1", "GPU-00000000-0000-0000-0000-000000000000", "17"])
+def test_a_gpu_that_is_hidden_or_not_there_is_refused_with_the_way_out(tree, hidden):
+    code, _, err = run(tree, *THREE_RUNS, "DEVICE=cuda", CUDA_VISIBLE_DEVICES=hidden)
+    assert code == 2 and len(err.splitlines()) == 1
+    assert "DEVICE=auto" in err and "CUDA_VISIBLE_DEVICES" in err
+
+
+def test_a_file_in_place_of_the_results_directory_is_refused(tree):
+    (tree / "results").touch()
+    code, _, err = run(tree, *THREE_RUNS)
+    assert code == 2 and len(err.splitlines()) == 1 and "results cannot be written" in err
+    assert started(tree) == []
+
+
+def test_a_results_directory_that_cannot_be_written_is_refused(tree):
+    # /proc refuses new files to everyone, the superuser of a container included
+    code, _, err = run(tree, *THREE_RUNS, "RESULTS_DIR=/proc/results")
+    assert code == 2 and len(err.splitlines()) == 1 and "/proc/results" in err
+    assert started(tree) == []
+
+
+# --- going on
+
+
+def test_the_same_command_again_keeps_what_is_done(tree):
+    run(tree, *THREE_RUNS)
+    code, out, _ = run(tree, *THREE_RUNS)
+    assert code == 0 and "make rerun" in out and len(out.splitlines()) == 1
+    assert len(started(tree)) == 3 and len(folders(tree)) == 1
+
+
+def test_a_failed_run_stops_no_other_and_is_run_again(tree):
+    behave(tree, {RUNS[0]: ["fail"]})
+    code, out, _ = run(tree, *THREE_RUNS)
+    (folder,) = folders(tree)
+    assert code == 1
+    assert f"{RUNS[0]}: failed: RuntimeError: the sky fell" in out
+    assert state(folder, RUNS[0])["reason"] == "RuntimeError: the sky fell"
+    assert "Traceback" in (folder / RUNS[0] / "log.txt").read_text()
+    assert "the sky fell" in (folder / "summary.md").read_text()
+    behave(tree, {})
+    code, out, _ = run(tree, *THREE_RUNS)
+    assert code == 0 and len(folders(tree)) == 1
+    assert started(tree)[3:] == [RUNS[0]]
+
+
+def test_when_all_runs_fail_the_summary_is_written_and_names_each(tree):
+    behave(tree, {run_id: ["import-error"] for run_id in RUNS})
+    code, out, _ = run(tree, *THREE_RUNS)
+    (folder,) = folders(tree)
+    assert code == 1 and "3 failed" in out.splitlines()[-1]
+    text = (folder / "summary.md").read_text()
+    assert all(run_id in text for run_id in RUNS) and "no_such_module" in text
+
+
+def test_a_diverged_run_counts_as_not_done_but_is_not_trained_again(tree):
+    behave(tree, {RUNS[1]: ["diverge"]})
+    assert run(tree, *THREE_RUNS)[0] == 1
+    code, out, _ = run(tree, *THREE_RUNS)
+    assert code == 1 and "1 diverged" in out
+    assert len(started(tree)) == 3
+
+
+@pytest.mark.parametrize(
+    ("word", "name", "cause"), [("segv", "SIGSEGV", "native"), ("once-killed", "SIGKILL", "memory")]
+)
+def test_a_killed_run_is_failed_with_signal_cause_and_peak_memory(tree, word, name, cause):
+    behave(tree, {RUNS[1]: [word]})
+    code, _, _ = run(tree, *THREE_RUNS)
+    (folder,) = folders(tree)
+    status = state(folder, RUNS[1])
+    assert code == 1 and status["state"] == "failed"
+    assert name in status["reason"] and cause in status["reason"] and "MiB" in status["reason"]
+    assert state(folder, RUNS[2])["state"] == "done"
+    behave(tree, {})
+    assert run(tree, *THREE_RUNS)[0] == 0
+
+
+def test_another_configuration_starts_another_folder(tree):
+    run(tree, *THREE_RUNS)
+    code, _, _ = run(tree, *THREE_RUNS, "SEED=1")
+    assert code == 0 and len(folders(tree)) == 2
+    assert run(tree, *THREE_RUNS, "EPOCHS=3")[0] == 0
+    assert len(folders(tree)) == 3
+
+
+def test_rerun_starts_a_fresh_folder(tree):
+    run(tree, *THREE_RUNS)
+    assert run(tree, "--rerun", *THREE_RUNS)[0] == 0
+    assert len(folders(tree)) == 2 and len(started(tree)) == 6
+
+
+def test_continue_needs_no_repetition_of_the_command_line(tree):
+    behave(tree, {RUNS[2]: ["fail"]})
+    run(tree, *THREE_RUNS)
+    behave(tree, {})
+    code, _, err = run(tree, "--continue")
+    assert (code, err) == (0, "")
+    assert len(folders(tree)) == 1 and started(tree)[3:] == [RUNS[2]]
+
+
+def test_continue_trains_done_runs_further_when_epochs_grow(tree):
+    run(tree, *THREE_RUNS)
+    code, _, err = run(tree, "--continue", "EPOCHS=5")
+    assert (code, err) == (0, "")
+    (folder,) = folders(tree)
+    for run_id in RUNS:
+        epochs = [json.loads(line)["epoch"] for line in (folder / run_id / "metrics.jsonl").read_text().splitlines()]
+        assert epochs == [1, 2, 3, 4, 5]
+        assert "epochs: 5" in (folder / run_id / "config.yaml").read_text()
+    assert run(tree, "--continue")[0] == 0  # remembers that the epochs have grown
+    assert len(started(tree)) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["BATCH_SIZE=64"], "batch_size: 256 there, 64 here"),
+        (["EPOCHS=1"], "epochs: 2 there, 1 here"),
+        (["SEED=3"], "seed: 0 there, 3 here"),
+        (["OPTIMIZER=sgd"], "run lenet5_adam_none is missing"),
+        (["BATCH_SIZE=64", "EPOCHS=9"], "batch_size"),
+    ],
+)
+def test_continue_refuses_a_changed_configuration_and_names_the_keys(tree, change, said):
+    run(tree, *THREE_RUNS)
+    code, out, err = run(tree, "--continue", *change)
+    assert code == 2 and said in err and out == ""
+    assert len(started(tree)) == 3 and len(folders(tree)) == 1
+
+
+def test_continue_sees_a_change_of_dot_config(tree):
+    source = "CONFIG_MODEL_LENET5=y\nCONFIG_LENET5_DATASET_SYNTHETIC=y\nCONFIG_LENET5_EPOCHS=2\n"
+    (tree / ".config").write_text(source)
+    assert run(tree)[0] == 0
+    assert run(tree, "--continue")[0] == 0
+    (tree / ".config").write_text(source + "CONFIG_LENET5_BATCH_SIZE=32\n")
+    code, _, err = run(tree, "--continue")
+    assert code == 2 and "batch_size: 256 there, 32 here" in err
+
+
+def test_damaged_records_of_a_run_only_mean_that_it_is_trained_again(tree):
+    run(tree, *THREE_RUNS)
+    (folder,) = folders(tree)
+    (folder / RUNS[0] / "status.json").write_bytes(b"\0\0\0")
+    (folder / RUNS[1] / "config.yaml").write_bytes(b"model: {")
+    (folder / RUNS[2] / "summary.json").write_text('{"epochs": 2, "fin')
+    code, _, err = run(tree, *THREE_RUNS)
+    assert (code, err) == (0, "")
+    assert sorted(started(tree)[3:]) == sorted([RUNS[0], RUNS[2]])
+
+
+# --- interruptions
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_one_signal_lets_the_run_save_and_the_same_command_goes_on(tree, number, expected):
+    behave(tree, {RUNS[0]: ["slow"]})
+    process = start(tree, *THREE_RUNS)
+    try:
+        status = wait_for(lambda: running(tree, RUNS[0]))
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    finally:
+        end(process)
+    assert process.returncode == expected and "Traceback" not in out + err
+    (folder,) = folders(tree)
+    assert state(folder, RUNS[0])["state"] == "interrupted"
+    assert state(folder, RUNS[1])["state"] == "queued"
+    assert not alive(status["pid"])
+    assert (folder / "summary.md").exists()
+    behave(tree, {})
+    assert run(tree, *THREE_RUNS)[0] == 0
+    assert len(folders(tree)) == 1
+
+
+def test_two_signals_end_everything_at_once(tree):
+    behave(tree, {RUNS[0]: ["slow", "deaf"]})
+    process = start(tree, *THREE_RUNS)
+    try:
+        status = wait_for(lambda: running(tree, RUNS[0]))
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None  # the run does not answer, so the runner waits for it
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        out, err = process.communicate(timeout=30)
+        assert time.monotonic() - began < 3
+    finally:
+        end(process)
+    assert process.returncode == 130 and "Traceback" not in out + err
+    assert not alive(status["pid"])
+    assert state(folders(tree)[0], RUNS[0])["state"] == "interrupted"
+
+
+def test_a_run_that_has_not_begun_yet_does_not_delay_the_end(tree):
+    behave(tree, {RUNS[0]: ["mute"]})
+    process = start(tree, *THREE_RUNS)
+    try:
+        wait_for(lambda: started(tree))
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=5)
+    finally:
+        end(process)
+    assert process.returncode == 130
+    assert state(folders(tree)[0], RUNS[0])["state"] == "interrupted"
+
+
+def test_a_second_runner_is_refused_and_told_who_is_there(tree):
+    behave(tree, {RUNS[0]: ["slow"]})
+    process = start(tree, *THREE_RUNS)
+    try:
+        wait_for(lambda: running(tree, RUNS[0]))
+        for arguments in (THREE_RUNS, ["--continue"], ["--rerun", *THREE_RUNS]):
+            code, out, err = run(tree, *arguments)
+            assert code == 2 and out == ""
+            assert f"process {process.pid}" in err and len(err.splitlines()) == 1
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    finally:
+        end(process)
+    assert started(tree) == [RUNS[0]] and len(folders(tree)) == 1
+
+
+def test_runners_started_at_the_same_moment_train_nothing_twice(tree):
+    processes = [start(tree, *THREE_RUNS) for _ in range(6)]
+    codes = []
+    for process in processes:
+        process.communicate(timeout=120)
+        codes.append(process.returncode)
+    assert codes.count(2) + codes.count(0) == 6 and 0 in codes
+    assert sorted(started(tree)) == sorted(RUNS)
+    assert len(folders(tree)) == 1
+
+
+def test_after_kill_9_of_the_runner_the_next_start_waits_for_the_orphan(tree):
+    behave(tree, {RUNS[0]: ["slow", "watch"]})
+    process = start(tree, *THREE_RUNS)
+    try:
+        status = wait_for(lambda: running(tree, RUNS[0]))
+        process.kill()
+        process.communicate()
+        assert alive(status["pid"])
+        behave(tree, {})
+        code, _, _ = run(tree, *THREE_RUNS)
+    finally:
+        end(process)
+    assert code == 0
+    (folder,) = folders(tree)
+    ended = float((folder / RUNS[0] / "orphan-ended").read_text())
+    records = [json.loads(line) for line in (folder / RUNS[0] / "metrics.jsonl").read_text().splitlines()]
+    assert ended <= state(folder, RUNS[0])["updated"]
+    assert [r["epoch"] for r in records] == [1, 2] and status["pid"] not in {r["pid"] for r in records}
+    assert started(tree).count(RUNS[0]) == 2 and len(started(tree)) == 4
+
+
+# --- jobs, places, looks
+
+
+def test_two_jobs_run_two_at_a_time(tree):
+    behave(tree, {run_id: ["slow"] for run_id in RUNS})
+    process = start(tree, *THREE_RUNS, "JOBS=2")
+    try:
+        wait_for(lambda: len(started(tree)) == 2)
+        time.sleep(0.5)
+        assert len(started(tree)) == 2
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    finally:
+        end(process)
+
+
+def test_odd_places_work(tmp_path):
+    name = "with spaces, 'quotes\" and ümläute " + "x" * 160
+    tree = make_tree(tmp_path / name)
+    elsewhere = tmp_path / "results of öthers"
+    real = tmp_path / "real config"
+    real.write_text("CONFIG_MODEL_LENET5=y\nCONFIG_LENET5_DATASET_SYNTHETIC=y\nCONFIG_LENET5_EPOCHS=1\n")
+    (tree / ".config").symlink_to(real)
+    process = subprocess.run(
+        [sys.executable, str(tree / "scripts/run_matrix.py"), f"RESULTS_DIR={elsewhere}"],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    assert (elsewhere / "latest/summary.md").exists() and not (tree / "results").exists()
+
+
+def test_a_read_only_checkout_works_with_results_elsewhere(tree, tmp_path):
+    for path in [tree, *tree.rglob("*")]:
+        path.chmod(path.stat().st_mode & ~0o222)
+    (tree / "started.txt").unlink(missing_ok=True)
+    try:
+        # the stand-in writes down its start, which a superuser may even here
+        if os.geteuid():
+            pytest.skip("the stand-in needs to write into the tree")
+        assert run(tree, *THREE_RUNS, f"RESULTS_DIR={tmp_path / 'out'}", PYTHONDONTWRITEBYTECODE="1")[0] == 0
+    finally:
+        for path in [tree, *tree.rglob("*")]:
+            path.chmod(path.stat().st_mode | 0o200)
+
+
+def test_automatic_jobs_fill_the_cores_and_never_share_a_gpu(monkeypatch):
+    from dataclasses import dataclass
+
+    from scripts import environment, run_matrix
+
+    @dataclass
+    class Asked:
+        device: str
+        threads: int
+
+    monkeypatch.setattr(environment, "cores", lambda: 8)
+    monkeypatch.setattr(environment, "gpus", list)
+    assert run_matrix.automatic_jobs([Asked("auto", 1), Asked("auto", 2)]) == 4
+    assert run_matrix.automatic_jobs([Asked("auto", 1), Asked("auto", 0)]) == 1
+    assert run_matrix.automatic_jobs([Asked("auto", 32)]) == 1
+    monkeypatch.setattr(environment, "gpus", lambda: ["one"])
+    assert run_matrix.automatic_jobs([Asked("auto", 1)]) == 1
+    assert run_matrix.automatic_jobs([Asked("cpu", 1)]) == 8
+
+
+def test_on_a_terminal_a_table_fits_the_screen_and_shows_progress(tree):
+    import pty
+    import select
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(TERM="xterm", COLUMNS="100", LINES="12")
+        os.execv(sys.executable, [sys.executable, str(tree / "scripts/run_matrix.py"), "JOBS=1", *THREE_RUNS])
+    seen = b""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.5)[0]:
+            try:
+                seen += os.read(terminal, 65536)
+            except OSError:  # the runner has ended
+                break
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    text = seen.decode()
+    assert "accuracy %" in text and "2/2" in text and "50.00" in text and "3 done" in text
