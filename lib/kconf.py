@@ -181,7 +181,7 @@ def minimal(symbols: Symbols, header: str) -> str:
 
 def menu(symbols: Symbols, path: Path) -> None:
     """Edit the symbols in the terminal; saved to `path` when the user says so."""
-    import menuconfig  # comes with kconfiglib; needs curses
+    import menuconfig  # type: ignore[import-untyped]  # comes with kconfiglib; needs curses
 
     with clean_environment(KCONFIG_CONFIG=str(path)):
         menuconfig.menuconfig(symbols.kconfig)

@@ -7,6 +7,7 @@
     kconfig.py savedefconfig              write ./defconfig: only what differs from the defaults
     kconfig.py dry-run [--config FILE]    the runs of the matrix, one a line, and their number
     kconfig.py names                      check the names alone of NAME=value
+    kconfig.py value SYMBOL               the value of one symbol
 
 All take NAME=value as well: overrides as on the command line of make. Exit codes: 0, or 2 with one sentence a
 problem on stderr.
@@ -37,7 +38,7 @@ PRESETS = ROOT / "defconfigs"
 
 @dataclass(frozen=True)
 class Asked:
-    """The command line: overrides by name, the preset's name for defconfig, the file of --config."""
+    """The command line: overrides by name, the name for defconfig and value, the file of --config."""
 
     overrides: dict[str, str]
     name: str = ""
@@ -135,6 +136,14 @@ def names(asked: Asked) -> None:
         raise ConfigError(problems)
 
 
+def value(asked: Asked) -> None:
+    """Prints the value of one symbol."""
+    symbols, _ = matrix.load_matrix(ROOT, asked.config, asked.overrides)
+    if asked.name not in symbols:
+        raise ConfigError([f"{asked.name}: no such symbol{nearest(asked.name, symbols)}"])
+    print(symbols.text(asked.name))
+
+
 def presets() -> list[Path]:
     """Files of the presets in the order of their names, editors' leftovers left out."""
     return sorted(path for path in PRESETS.iterdir() if path.is_file() and not path.name.endswith("~"))
@@ -153,6 +162,7 @@ COMMANDS: dict[str, Callable[[Asked], None]] = {
     "savedefconfig": savedefconfig,
     "dry-run": dry_run,
     "names": names,
+    "value": value,
 }
 
 
@@ -160,12 +170,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--config", type=Path, help="a .config, defconfig or matrix in YAML instead of .config")
-    parser.add_argument("words", nargs="*", metavar="NAME=value", help="overrides; for defconfig first its name")
+    parser.add_argument(
+        "words", nargs="*", metavar="NAME=value", help="overrides; for defconfig and value a name first"
+    )
     options = parser.parse_intermixed_args(argv)
     words, name = options.words, ""
-    if options.command == "defconfig":
+    if options.command in ("defconfig", "value"):
         if not words or "=" in words[0]:
-            parser.error("which preset? list-defconfigs lists them")
+            parser.error(f"{options.command}: of what? expected a name")
         name = words.pop(0)
     try:
         overrides = dict(map(kconf.parse_override, words))

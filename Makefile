@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+#
+# `make help` lists what there is to make. NAME=value on the command line changes a symbol of the menus for this
+# one command (`make EPOCHS=3 SEEDS=3`); a variable of the environment with the same name does nothing.
+#
+# Exit status: 0, or 2 where a command failed: GNU make knows no other. The command's own exit code stands in make's
+# last line (`Error 1`: a run failed, `Error 2`: bad configuration, nothing started; 130, 143: interrupted,
+# resumable). A script that needs it calls scripts/run_matrix.py.
+
+.DEFAULT_GOAL := all
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/sh
+Q := $(if $(filter-out 0,$(V)),,@)
+
+# The variables on the command line, each as one quoted word `NAME=value`, without those that are no symbols.
+typed := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
+quote = '$(subst ','\'',$1)'
+overrides = $(foreach v,$(sort $(filter-out PYTHON A B COMPARE DIR GPU_MIB V,$(typed))),$(call quote,$v=$(value $v)))
+
+# Which Python: the one that the user names, else that of an active environment (conda's base is always active and
+# says nothing), else our own in .venv. Packages are installed into our own only.
+foreign := $(PYTHON)
+ifeq ($(strip $(foreign)),)
+ifneq ($(VIRTUAL_ENV),)
+foreign := $(shell p="$$VIRTUAL_ENV/bin/python"; [ -x "$$p" ] && ! [ "$$VIRTUAL_ENV" -ef .venv ] && printf %s "$$p")
+else ifneq ($(filter-out base,$(CONDA_DEFAULT_ENV)),)
+foreign := $(CONDA_PREFIX)/bin/python
+endif
+endif
+python := $(call quote,$(if $(foreign),$(foreign),.venv/bin/python))
+suitable := $$(for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+ready := packages $(if $(strip $(overrides)),names)
+
+# What stands on the command line reaches scripts as their arguments, not through the environment.
+unexport $(typed)
+
+##@ Train
+.PHONY: all
+all: packages ## train what is configured (no .config: the quickstart preset), then summary, graphs and report
+	$(Q)exec $(python) scripts/everything.py $(overrides)
+
+.PHONY: continue
+continue: packages ## go on with an interrupted matrix
+	$(Q)exec $(python) scripts/run_matrix.py --continue $(overrides)
+
+.PHONY: rerun
+rerun: packages ## train everything again, into a new results folder
+	$(Q)exec $(python) scripts/run_matrix.py --rerun $(overrides)
+
+.PHONY: data
+data: packages ## fetch the data sets that the configuration needs
+	$(Q)$(python) -m lib.data $(overrides)
+
+##@ Configure
+.PHONY: menuconfig
+menuconfig: packages ## choose models, optimizers, pruning and sparsities in menus
+	$(Q)$(python) scripts/kconfig.py menuconfig $(overrides)
+
+.PHONY: list-defconfigs
+list-defconfigs: packages ## presets: number of runs and the question each answers
+	$(Q)$(python) scripts/kconfig.py list-defconfigs $(overrides)
+
+# help: defconfig-<name> | start from a preset: writes .config
+defconfig-%: packages
+	$(Q)$(python) scripts/kconfig.py defconfig $(call quote,$*) $(overrides)
+
+.PHONY: dry-run
+dry-run: packages ## names of the runs that `make` would train, and their number
+	$(Q)$(python) scripts/kconfig.py dry-run $(overrides)
+
+.PHONY: olddefconfig
+olddefconfig: packages ## bring the .config of an older version up to date
+	$(Q)$(python) scripts/kconfig.py olddefconfig $(overrides)
+
+.PHONY: savedefconfig
+savedefconfig: packages ## write the configuration as a preset: ./defconfig
+	$(Q)$(python) scripts/kconfig.py savedefconfig $(overrides)
+
+##@ Look
+.PHONY: summary
+summary: $(ready) ## table of the newest results, or of DIR=results/x
+	$(Q)$(folder) $(python) scripts/results.py summary "$$@"
+
+.PHONY: compare
+compare: $(ready) ## compare two results folders: A=results/x B=results/y
+	$(Q)$(python) scripts/results.py compare $(call quote,$(A)) $(call quote,$(B))
+
+.PHONY: update-graphs
+update-graphs: $(ready) ## draw the pictures of the newest results (or of DIR) there and into images/
+	$(Q)$(folder) $(python) scripts/update_graphs.py "$$@"
+
+.PHONY: report
+report: $(ready) ## one self-contained report.html of the newest results, or of DIR
+	$(Q)$(folder) $(python) scripts/report.py "$$@"
+
+.PHONY: memory
+memory: packages ## predicted peak memory of every run, no GPU needed; which fit into GPU_MIB=8000
+	$(Q)$(python) scripts/memory.py $(if $(GPU_MIB),--gpu-mib $(call quote,$(GPU_MIB))) $(overrides)
+
+.PHONY: bench
+bench: packages ## measure speed; COMPARE=old.json shows what changed
+	$(Q)$(python) scripts/bench.py $(if $(COMPARE),--compare $(call quote,$(COMPARE))) $(overrides)
+
+##@ Develop
+.PHONY: check
+check: packages-dev ## lint, types and tests
+	$(Q)$(python) -m ruff check .
+	$(Q)$(python) -m mypy
+	$(Q)$(python) -m pytest -m "not soak"
+
+.PHONY: soak
+soak: packages-dev ## the long tests
+	$(Q)$(python) -m pytest -m soak
+
+.PHONY: clean
+clean: ## remove caches; configuration, data and results stay
+	$(Q)rm -rf build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis ./*.egg-info
+	$(Q)find lib lenet5 resnet18 scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: mrproper
+mrproper: clean ## remove the configuration and .venv too; data and results stay
+	$(Q)rm -rf .venv .config .config.old defconfig
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## | [|] ' ' \
+	/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	/^# help: / { printf "  %-18s %s\n", substr($$1, 9), $$2 } \
+	/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
+	@printf '\n%s\n' 'NAME=value changes a symbol for one command: make EPOCHS=3 SEEDS=3 TARGET_SPARSITY=0.5'
+	@printf '%s\n' 'V=1 shows the commands. PYTHON=... uses that Python instead of .venv.'
+
+# "$@" becomes DIR; without it nothing (a script finds the newest itself), or the newest of another RESULTS_DIR.
+folder = $(if $(DIR),set -- $(call quote,$(DIR));,set --; \
+	results=$$($(python) scripts/kconfig.py value RESULTS_DIR $(overrides)) || exit; \
+	[ "$$results" = results ] || set -- "$$results/latest";)
+
+# A mistyped name is refused even where it would do no harm.
+.PHONY: names
+names: packages
+	$(Q)$(python) scripts/kconfig.py names $(overrides)
+
+.PHONY: packages packages-dev
+ifeq ($(foreign),)
+packages: .venv/.packages
+packages-dev: .venv/.packages-dev
+else
+packages:
+	$(Q)$(python) scripts/install.py --check requirements.txt
+packages-dev:
+	$(Q)$(python) scripts/install.py --check requirements-dev.txt
+endif
+
+.venv/.packages: requirements.txt
+.venv/.packages-dev: requirements-dev.txt requirements.txt
+.venv/.packages .venv/.packages-dev:
+	$(Q)python=$(suitable); [ "$$python" ] || { echo "Python 3.11 or newer is needed, as python3" >&2; exit 2; }; \
+	"$$python" scripts/install.py .venv $< $@

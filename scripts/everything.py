@@ -1,0 +1,38 @@
+"""What plain `make` does: train the configured matrix, then print its table, draw its pictures, write its report.
+
+    everything.py [--config FILE] [--continue | --rerun] [NAME=value ...]
+
+The arguments are those of run_matrix.py. Failed runs do not keep the others from being shown. Exit code: that of
+run_matrix.py, or 1 where a table, picture or report could not be made.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from lib.matrix import load_matrix
+from scripts import run_matrix
+
+SHOWN_BY = (["results.py", "summary"], ["update_graphs.py"], ["report.py"])
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = run_matrix.parse(argv)
+    code = run_matrix.main(argv)
+    if code > 1:
+        return code
+    symbols, _ = load_matrix(ROOT, arguments.config, arguments.overrides)
+    latest = ROOT / Path(symbols.text("RESULTS_DIR")).expanduser() / "latest"
+    for script, *words in SHOWN_BY:
+        if subprocess.run([sys.executable, str(ROOT / "scripts" / script), *words, str(latest)], cwd=ROOT).returncode:
+            code = 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
