@@ -80,13 +80,15 @@ def is_run(path: Path) -> bool:
 def load(path: Path) -> Results:
     """The results folder `path` (or a single run's folder)."""
     folders = [path] if is_run(path) else [entry for entry in path.iterdir() if is_run(entry)]
-    planned = _yaml(path / "matrix.yaml").get("runs")
+    matrix = _yaml(path / "matrix.yaml")
+    planned, overrides = matrix.get("runs"), matrix.get("overrides")
     return Results(
         name=path.resolve().name,
         runs=tuple(sorted(map(load_run, folders), key=_order)),
         environment=read_json(path / "environment.json"),
         path=path,
         planned=tuple(map(str, planned)) if isinstance(planned, list | dict) else (),
+        overrides=overrides if isinstance(overrides, dict) else {},
     )
 
 

@@ -6,7 +6,7 @@ import math
 import re
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -226,6 +226,7 @@ class Results:
     environment: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
     planned: tuple[str, ...] = ()  # run ids of the matrix, where it is known
+    overrides: dict[str, Any] = field(default_factory=dict)  # the NAME=value it was started with
 
     @property
     def models(self) -> list[str]:
@@ -238,7 +239,14 @@ class Results:
     def of_model(self, model: str) -> Results:
         runs = tuple(run for run in self.runs if run.model == model)
         planned = tuple(name for name in self.planned if name.startswith(f"{model}_"))
-        return Results(self.name, runs, self.environment, self.path, planned)
+        return replace(self, runs=runs, planned=planned)
+
+    @property
+    def command(self) -> str:
+        """The make command that repeats this; folders of the user's machine are left out."""
+        given = [f"{name}={value}" for name, value in self.overrides.items() if not name.endswith("_DIR")]
+        choose = "menuconfig" if self.preset == "custom" else f"defconfig-{self.preset}"
+        return " ".join([f"make {choose} && make", *given])
 
     @cached_property
     def groups(self) -> list[Group]:

@@ -53,9 +53,7 @@ def state_memory(optimizer: str, method: str, sparsity: float) -> dict[str, int]
     }
 
 
-def epochs_of(
-    optimizer: str, method: str, target: float, seed: int, epochs: int, gpu: bool
-) -> list[dict[str, Any]]:
+def epochs_of(optimizer: str, method: str, target: float, seed: int, epochs: int, gpu: bool) -> list[dict[str, Any]]:
     noise = random.Random(f"{optimizer}{method}{target}{seed}")
     ceiling = 99.2 - 0.25 * (optimizer == "sgd") - 2.0 * target**6 * (1 + (method == "magnitude"))
     rows = []
@@ -155,9 +153,7 @@ def make_run(
     (folder / "gpu.jsonl").write_text("".join(json.dumps(row) + "\n" for row in samples))
     status = {"state": state, "reason": reason, "epoch": len(rows), "epochs": epochs, "started": START}
     (folder / "status.json").write_text(json.dumps(status | {"exit_code": 0 if state == "done" else 1}))
-    (folder / "log.txt").write_text(
-        "".join(f"epoch {row['epoch']}: {row['test_accuracy']:.2f}\n" for row in rows)
-    )
+    (folder / "log.txt").write_text("".join(f"epoch {row['epoch']}: {row['test_accuracy']:.2f}\n" for row in rows))
     if method == "state":
         (folder / "importance.json").write_text(json.dumps(importance_of(target)))
     if state == "done":
@@ -169,9 +165,7 @@ def summary_of(config: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, 
     best = max(rows, key=lambda row: row["test_accuracy"])
     last, seconds = rows[-1], sum(row["epoch_seconds"] for row in rows)
     names = ("weights", "gradients", "buffers", "optimizer_state", "pruning_state", "activations")
-    summary = {
-        name: config[name] for name in ("model", "optimizer", "pruning_method", "target_sparsity", "seed")
-    } | {
+    summary = {name: config[name] for name in ("model", "optimizer", "pruning_method", "target_sparsity", "seed")} | {
         "final_accuracy": last["test_accuracy"],
         "best_accuracy": best["test_accuracy"],
         "best_epoch": best["epoch"],
@@ -197,10 +191,6 @@ def make_results(root: Path, runs: Iterable[tuple[str, str, float]], seeds: int 
     for optimizer, method, target in runs:
         for seed in range(seeds) if seeds > 1 else [None]:
             names.append(make_run(folder, optimizer, method, target, seed, **settings).name)
-    (folder / "matrix.yaml").write_text(
-        yaml.safe_dump({"preset": "lenet5-compare", "model": model, "runs": names})
-    )
-    (folder / "environment.json").write_text(
-        json.dumps({"python": "3.11.2", "torch": "2.11", "device": "cpu"})
-    )
+    (folder / "matrix.yaml").write_text(yaml.safe_dump({"preset": "lenet5-compare", "model": model, "runs": names}))
+    (folder / "environment.json").write_text(json.dumps({"python": "3.11.2", "torch": "2.11", "device": "cpu"}))
     return folder

@@ -1,0 +1,209 @@
+"""Results as one small file: all that the pictures need, and nothing else.
+
+`shrink` thins and rounds. Pictures are always drawn from shrunk results, so that those redrawn from the file
+are the same bytes as those drawn from the results folder: `to_text` and `from_text` lose nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lib.rundir import jsonable
+from scripts.runs import CATEGORIES, Results, Run, number
+
+LIMIT = 300 * 1024  # bytes of one data file; git keeps every version of it
+SAMPLED = ("process_mib", "device_used_mib", "host_rss_mib")
+TRAINING = ("train", "ramp", "finetune", "evaluate")  # phases of the monitor that are neither start nor end
+
+CONFIG = (
+    "model", "optimizer", "pruning_method", "target_sparsity", "seed", "dataset", "device", "precision",
+    "epochs", "batch_size", "width", "train_images", "mode", "pruning_start", "pruning_end",
+)  # fmt: skip
+SUMMARY = (
+    "final_accuracy", "best_accuracy", "best_epoch", "final_sparsity", "parameters", "prunable", "seconds",
+    "device", "memory", "memory_peak", "allocator_peak", "memory_predicted", "synthetic", "sampled",
+)  # fmt: skip
+METRICS = (
+    "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "sparsity", "epoch_seconds", "time"
+)  # fmt: skip
+
+
+def rounded(value: Any, digits: int = 6) -> Any:
+    """Floats in `value`, however deep, with so many significant digits; non-finite ones become None."""
+    if isinstance(value, float):
+        short = float(f"{value:.{digits}g}")
+        return jsonable(int(short) if short.is_integer() and abs(short) < 1e15 else short)
+    if isinstance(value, dict):
+        return {key: rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item, digits) for item in value]
+    return value
+
+
+def shrink(results: Results, points: int = 120) -> Results:
+    """The same results, thinned to at most `points` samples a run and rounded to what a picture can show."""
+    runs = tuple(_shrink_run(run, points) for run in results.runs)
+    small = replace(results, runs=runs, environment=_machine(results.environment), path=None)
+    if points > 8 and len(to_text(small).encode()) > LIMIT:
+        return shrink(results, points // 2)
+    return small
+
+
+def _machine(environment: dict[str, Any]) -> dict[str, Any]:
+    """What a reader of the pictures needs to know of the machine; its name and paths stay at home."""
+    versions, git = environment.get("versions") or {}, environment.get("git") or {}
+    return _pick(
+        {
+            "device": environment.get("device"),
+            "cores": environment.get("cores"),
+            "python": environment.get("python"),
+            "versions": _pick(versions, ("torch",)) or None,
+            "git": _pick(git, ("commit", "dirty")) or None,
+        },
+        ("device", "cores", "python", "versions", "git"),
+    )
+
+
+def _shrink_run(run: Run, points: int) -> Run:
+    times = [number(row.get("time")) for row in (*run.samples, *run.metrics)]
+    origin = number(run.status.get("started")) or min((t for t in times if t is not None), default=0.0)
+    metrics = [_pick(row, METRICS) | {"memory": row.get("memory")} for row in _thin(run.metrics, 2 * points)]
+    for row in metrics:
+        row["memory"] = _pick(row["memory"] or {}, (*CATEGORIES, "allocator_peak"))
+    if run.metrics and isinstance(run.metrics[-1].get("layer_sparsity"), dict):
+        metrics[-1]["layer_sparsity"] = run.metrics[-1]["layer_sparsity"]
+    samples = [_pick(row, ("time", "phase", *SAMPLED)) for row in _thin_samples(run.samples, points)]
+    return replace(
+        run,
+        config=_pick(run.config, CONFIG),
+        status=_short_reason(_pick(run.status, ("state", "reason", "epochs"))),
+        summary=rounded(_pick(run.summary | {"sampled": sampled(run)}, SUMMARY)),
+        metrics=[rounded(_since(row, origin)) for row in metrics],
+        samples=[rounded(_since(row, origin)) for row in samples],
+        importance=rounded(_spread(run.importance, 3), 4),
+        path=None,
+    )
+
+
+def _pick(record: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: record[name] for name in names if record.get(name) is not None}
+
+
+def _short_reason(status: dict[str, Any]) -> dict[str, Any]:
+    reason = status.get("reason")
+    return status if reason is None else status | {"reason": " ".join(str(reason).split())[:160]}
+
+
+def _since(row: dict[str, Any], origin: float) -> dict[str, Any]:
+    """`row` with its time in seconds since `origin`, to a tenth; without one that is no number."""
+    time = number(row.get("time"))
+    rest = {name: value for name, value in row.items() if name != "time"}
+    return rest if time is None else rest | {"time": round(time - origin, 1)}
+
+
+def _spread(rows: Sequence[Any], most: int) -> list[Any]:
+    """At most `most` of the rows, evenly spread, the first and the last among them."""
+    if len(rows) <= most:
+        return list(rows)
+    return [rows[round(i * (len(rows) - 1) / (most - 1))] for i in range(most)]
+
+
+def _thin(rows: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    return _spread(rows, max(most, 50))
+
+
+def _thin_samples(rows: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """At most `most` samples: the largest of each stretch, since memory curves are read for their peaks."""
+    if len(rows) <= most:
+        return list(rows)
+    bounds = [round(i * len(rows) / most) for i in range(most + 1)]
+    stretches = [rows[a:b] for a, b in itertools.pairwise(bounds)]
+    return [max(stretch, key=lambda row: [number(row.get(name)) or 0.0 for name in SAMPLED]) for stretch in stretches]
+
+
+def sampled(run: Run) -> dict[str, dict[str, float]] | None:
+    """Mean and peak in MiB of each sampled figure over the training phases, and its peak while evaluating."""
+    if "sampled" in run.summary:
+        return run.summary["sampled"]
+    found: dict[str, dict[str, float]] = {}
+    for name in SAMPLED:
+        known = [(row.get("phase"), value) for row in run.samples if (value := number(row.get(name))) is not None]
+        training = [value for phase, value in known if phase in TRAINING]
+        if not training:
+            continue
+        found[name] = {"mean": statistics.fmean(training), "peak": max(training)}
+        if evaluating := [value for phase, value in known if phase == "evaluate"]:
+            found[name]["evaluate_peak"] = max(evaluating)
+    return found or None
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Rows as columns; a column that holds one value throughout is that value alone."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns: dict[str, Any] = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        if name == "memory":
+            columns[name] = _columns([value or {} for value in values])
+        elif name == "layer_sparsity":
+            columns[name] = values[-1]
+        else:
+            columns[name] = values if any(value != values[0] for value in values) else values[0]
+    return columns
+
+
+def _rows(columns: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [{} for _ in range(count)]
+    for name, column in columns.items():
+        if name == "layer_sparsity":
+            rows[-1][name] = column
+            continue
+        values = _rows(column, count) if name == "memory" else column if isinstance(column, list) else [column] * count
+        for row, value in zip(rows, values, strict=True):
+            if value is not None:
+                row[name] = value
+    return rows
+
+
+def _packed(run: Run) -> dict[str, Any]:
+    packed: dict[str, Any] = {
+        "name": run.name,
+        "config": run.config,
+        "status": run.status,
+        "summary": run.summary,
+    }
+    for name, rows in (("metrics", run.metrics), ("samples", run.samples)):
+        packed[name] = {"rows": len(rows), "columns": _columns(rows)}
+    if run.importance:
+        packed["importance"] = run.importance
+    return packed
+
+
+def to_text(results: Results) -> str:
+    """Shrunk results as JSON, a run a line, so that a change shows as a small difference."""
+    head = {
+        "name": results.name,
+        "overrides": {name: value for name, value in results.overrides.items() if not name.endswith("_DIR")},
+        "environment": results.environment,
+        "planned": list(results.planned),
+    }
+    lines = [json.dumps(jsonable(_packed(run)), separators=(",", ":"), ensure_ascii=False) for run in results.runs]
+    opening = json.dumps(jsonable(head), ensure_ascii=False)[:-1]
+    return opening + ', "runs": [\n' + ",\n".join(lines) + "\n]}\n"
+
+
+def from_text(text: str) -> Results:
+    """What `to_text` wrote. ValueError or KeyError when it did not."""
+    data = json.loads(text)
+    runs = []
+    for packed in data["runs"]:
+        tables = {name: _rows(packed[name]["columns"], packed[name]["rows"]) for name in ("metrics", "samples")}
+        fields = {name: packed[name] for name in ("name", "config", "status", "summary")}
+        runs.append(Run(**fields, **tables, importance=packed.get("importance", [])))
+    planned, overrides = tuple(data["planned"]), data["overrides"]
+    return Results(data["name"], tuple(runs), data["environment"], planned=planned, overrides=overrides)

@@ -1,0 +1,40 @@
+"""Pictures of results: pure functions from results to figures, under names that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from scripts.plots import curves, memory, overview, pruned, tradeoffs
+from scripts.plots.look import Picture, style
+from scripts.runs import Results
+
+#: What is drawn for each model, in the order in which reports show it.
+PICTURES: tuple[Callable[[Results], Picture], ...] = (
+    curves.accuracy_per_epoch,
+    curves.sparsity_per_epoch,
+    tradeoffs.accuracy_vs_sparsity,
+    tradeoffs.memory_vs_accuracy,
+    overview.training_memory_comparison,
+    memory.memory_comparison,
+    memory.memory_timeline,
+    memory.memory_by_category,
+    memory.train_vs_inference,
+    pruned.layer_sparsity,
+    pruned.importance_histograms,
+)
+
+#: And for each optimizer of the model.
+PER_OPTIMIZER: tuple[Callable[[Results, str], Picture], ...] = (
+    curves.model_comparison,
+    curves.accuracy_evolution,
+)
+
+
+def draw(results: Results) -> Iterator[Picture]:
+    """Every picture of one model's results. A picture is drawn when it is asked for and can be dropped after."""
+    with style():
+        for picture in PICTURES:
+            yield picture(results)
+        for optimizer in dict.fromkeys(run.optimizer for run in results.runs):
+            for of_one in PER_OPTIMIZER:
+                yield of_one(results, optimizer)

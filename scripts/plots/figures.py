@@ -1,0 +1,83 @@
+"""Which figure of memory a picture shows, and its values for a group. Figures are never mixed on one axis."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from scripts.runs import MIB, Group, Results, Run, Stat, number
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One way of counting memory: `key` in the files, `name` in titles, `axis` on axes. Values are in bytes."""
+
+    key: str
+    name: str
+    axis: str
+
+    def mean_of(self, run: Run) -> float | None:
+        """Mean over the training, in bytes."""
+        if self.key in SAMPLED:
+            return _sampled(run, self.key, "mean")
+        rows = [sum(row.values()) for row in run.memory_rows]
+        return statistics.fmean(rows) if rows else None
+
+    def peak_of(self, run: Run) -> float | None:
+        """Largest value while training, in bytes."""
+        return _sampled(run, self.key, "peak") if self.key in SAMPLED else run.memory(self.key)
+
+    def mean(self, group: Group) -> Stat | None:
+        return Stat.of(self.mean_of(run) for run in group.counted)
+
+    def peak(self, group: Group) -> Stat | None:
+        return Stat.of(self.peak_of(run) for run in group.counted)
+
+
+BY_CATEGORY = Figure("by_category", "bytes by category, counted from the tensors", "all categories")
+ALLOCATOR = Figure("allocator_peak", "allocator peak (torch.cuda.max_memory_allocated)", "allocator peak")
+SAMPLED = {
+    "process_mib": Figure("process_mib", "sampled GPU memory of the process", "sampled, process"),
+    "device_used_mib": Figure("device_used_mib", "sampled GPU memory of the whole device", "sampled, device"),
+    "host_rss_mib": Figure("host_rss_mib", "sampled host memory (RSS; no GPU)", "sampled, host RSS"),
+}
+
+
+def _sampled(run: Run, key: str, which: str) -> float | None:
+    value = number(((run.summary.get("sampled") or {}).get(key) or {}).get(which))
+    return None if value is None else value * MIB
+
+
+def sampled(results: Results) -> Figure | None:
+    """The sampled figure that every counted run has: of the process, else of the device, else of the host."""
+    counted = [run for run in results.runs if run.counted] or list(results.runs)
+    for figure in SAMPLED.values():
+        if counted and all(figure.peak_of(run) is not None for run in counted):
+            return figure
+    return None
+
+
+def training(results: Results) -> Figure:
+    """The figure with a mean and a peak: sampled on a GPU; by category elsewhere, where samples are mostly torch."""
+    found = sampled(results)
+    return found if found and found.key != "host_rss_mib" else BY_CATEGORY
+
+
+def peak(results: Results) -> Figure:
+    """The figure of peaks that tables show too: the allocator's on a GPU, else by category."""
+    return ALLOCATOR if results.memory_figure == "allocator_peak" else BY_CATEGORY
+
+
+def states(group: Group, at_peak: bool = False) -> Stat | None:
+    """Optimizer and pruning state in bytes per parameter, at the end of training or at the peak."""
+
+    def of(run: Run) -> float | None:
+        if not at_peak:
+            return run.state_bytes_per_weight()
+        parameters = number(run.summary.get("parameters"))
+        rows = [row for row in run.memory_rows if "optimizer_state" in row]
+        if not parameters or not rows:
+            return None
+        return max(row["optimizer_state"] + row.get("pruning_state", 0.0) for row in rows) / parameters
+
+    return Stat.of(of(run) for run in group.counted)

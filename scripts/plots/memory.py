@@ -1,0 +1,290 @@
+"""Memory of the configurations: by figure, by category, over time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+from matplotlib.ticker import MultipleLocator
+
+from scripts.plots import choice, figures, look
+from scripts.plots.look import Picture
+from scripts.runs import CATEGORIES, MIB, Group, Results, Run, Stat, number
+
+Value = Callable[[Group], Stat | None]
+
+PHASES = {"startup": "start", "train": "train", "ramp": "ramp", "finetune": "fine-tune"}
+PHASE_COLOURS = {"startup": "#f0f0f0", "train": "#ffffff", "ramp": "#ffe3c9", "finetune": "#e3eefb"}
+
+
+def rows_of(groups: Sequence[Group]) -> list[tuple[str, str]]:
+    """The (optimizer, method) pairs in order: a row of a dot plot holds all of a pair's sparsities."""
+    return list(dict.fromkeys((group.first.optimizer, group.first.method) for group in groups))
+
+
+def label_of(row: tuple[str, str]) -> str:
+    return f"{look.optimizer_name(row[0])} {look.method_name(row[1])}"
+
+
+def dots(ax: Axes, groups: Sequence[Group], results: Results, value: Value, label: str, scale: float = 1.0) -> bool:
+    """A row for each optimizer and method, a dot for each sparsity; whether there was anything to draw."""
+    rows = rows_of(groups)
+    ends = []
+    for group in groups:
+        stat = value(group)
+        if stat is None:
+            continue
+        row = len(rows) - 1 - rows.index((group.first.optimizer, group.first.method))
+        spread = (stat.sd or 0.0) / scale
+        point = look.point_of(group, results)
+        ax.errorbar(stat.mean / scale, row, xerr=spread or None, ecolor=point["color"], capsize=3, **point)
+        ends += [stat.mean / scale - spread, stat.mean / scale + spread]
+    ax.set_yticks(range(len(rows)), [label_of(row) for row in reversed(rows)])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.set_xlabel(label)
+    if not ends:
+        ax.text(0.5, 0.5, "not recorded", transform=ax.transAxes, ha="center", color=look.FAINT)
+        return False
+    look.fit(ax, ends)
+    return True
+
+
+def memory_comparison(results: Results) -> Picture:
+    """The peak of each configuration as the tables show it, and beside it what the device monitor sampled."""
+    name = "gpu_memory_comparison"
+    groups = [group for group in results.groups if group.counted]
+    missing = choice.uncounted(results)
+    if not groups:
+        return Picture(name, None, ["No run is done yet: there is no memory to compare.", *missing])
+    first, second = figures.peak(results), figures.sampled(results)
+    if second is None:
+        missing.append("No memory was sampled in all of these runs.")
+    title = f"Peak memory of training: {first.name}" + (f"; {second.name}" if second else "")
+    unit, scale = look.bytes_unit(v.mean for g in groups if (v := first.peak(g)))
+    size = (6.3 if second else 9.0, 1.4 + 0.27 * len(rows_of(groups)))
+    legend = look.keys(groups, results, points=True)
+    figure, axes = look.sheet(title, results, (1, 2 if second else 1), size, legend, missing, sharey=True)
+    dots(axes[0], groups, results, first.peak, f"peak memory ({unit}), {first.axis}", scale)
+    if second:
+        dots(axes[1], groups, results, second.peak, f"peak memory (MiB), {second.axis}", MIB)
+    return Picture(name, figure, missing)
+
+
+def _phases(run: Run) -> list[tuple[str, float, float]]:
+    """Stretches of the run's samples by phase, in seconds; short evaluations count to the phase around them."""
+    stretches: list[tuple[str, float, float]] = []
+    origin = None
+    for row in run.samples:
+        time, phase = number(row.get("time")), row.get("phase")
+        if time is None or phase not in PHASES:
+            continue
+        origin = time if origin is None else origin
+        if stretches and stretches[-1][0] == phase:
+            stretches[-1] = (str(phase), stretches[-1][1], time)
+        else:
+            start = stretches[-1][2] if stretches else time
+            if stretches:
+                stretches[-1] = (stretches[-1][0], stretches[-1][1], time)
+                start = time
+            stretches.append((str(phase), start, time))
+    return stretches
+
+
+def _shade(ax: Axes, run: Run, named: bool) -> None:
+    for phase, start, end in _phases(run):
+        ax.axvspan(start, end, color=PHASE_COLOURS[phase], zorder=0, lw=0)
+        if phase != "train":
+            ax.axvline(start, color="#8b949e", lw=0.7, zorder=1)
+        share = (end - start) / max(ax.get_xlim()[1] - ax.get_xlim()[0], 1e-9)
+        if named and share > 0.05:
+            ax.annotate(
+                PHASES[phase], ((start + end) / 2, 1.0), (0, 3), xycoords=("data", "axes fraction"),
+                textcoords="offset points", ha="center", fontsize=8.5, color=look.FAINT,
+            )  # fmt: skip
+
+
+def memory_timeline(results: Results) -> Picture:
+    """Sampled memory over time, and under it the bytes of optimizer and pruning state at each epoch's end."""
+    name = "gpu_memory_timeline"
+    groups = choice.headline(results)
+    missing = [*choice.shown_of(groups, results), *choice.uncounted(results)]
+    figure_of = figures.sampled(results)
+    if figure_of is None:
+        missing.append("No memory was sampled: the upper panel is left out.")
+    with_states = any("optimizer_state" in row for g in groups for run in g.runs for row in run.memory_rows)
+    if not with_states:
+        missing.append("No bytes by category were recorded: the lower panel is left out.")
+    count = (figure_of is not None) + with_states
+    if not count:
+        return Picture(name, None, missing)
+    shaded = next(
+        (run for g in reversed(groups) for run in g.runs if any(r.get("phase") == "ramp" for r in run.samples)), None
+    )
+    if shaded is None:
+        missing.append("No pruned run was sampled: no ramp to mark.")
+    else:
+        label = next(g.label for g in groups if shaded in g.runs)
+        missing.insert(0, f"Shaded: the phases of {label}; each run is its first seed.")
+    parts = ([figure_of.name] if figure_of else []) + (
+        ["bytes of state, counted from the tensors"] if with_states else []
+    )
+    title = "Memory over time: " + "; ".join(parts)
+    legend = look.keys(groups, results)
+    figure, axes = look.sheet(title, results, (count, 1), (10.0, 2.9), legend, missing, sharex=True)
+    for group in groups:
+        run, line = group.runs[0], look.line_of(group, results)
+        if figure_of:
+            points = [(number(r.get("time")), number(r.get(figure_of.key))) for r in run.samples]
+            axes[0].plot(*_xy(points), **line)
+        if with_states:
+            held = [(number(r.get("time")), _state(r)) for r in run.metrics]
+            axes[-1].plot(*_xy(held), **line, drawstyle="steps-post", marker=".", markersize=4)
+    if figure_of:
+        axes[0].set_ylabel(f"memory (MiB)\n{figure_of.axis}")
+        low, high = axes[0].get_ylim()
+        if high - low < 0.05 * high:  # jitter of a fraction of a percent is no curve
+            axes[0].set_ylim((low + high) / 2 - 0.025 * high, (low + high) / 2 + 0.025 * high)
+    if with_states:
+        _state_axis(axes[-1])
+    for i, ax in enumerate(axes):
+        ax.set_xlim(left=0)
+        ax.margins(x=0.01)
+        if shaded:
+            _shade(ax, shaded, i == 0)
+    axes[-1].set_xlabel("seconds since the run was started")
+    return Picture(name, figure, missing)
+
+
+def _state(row: dict) -> float | None:
+    memory = row.get("memory") or {}
+    held = [number(memory.get(name)) for name in ("optimizer_state", "pruning_state")]
+    return None if held[0] is None else sum(v for v in held if v is not None)
+
+
+def _xy(points: Sequence[tuple[float | None, float | None]]) -> tuple[list[float], list[float]]:
+    known = [(x, y) for x, y in points if x is not None and y is not None]
+    return [x for x, _ in known], [y for _, y in known]
+
+
+def _state_axis(ax: Axes) -> None:
+    ax.set_ylim(bottom=0)
+    unit, scale = look.bytes_unit([ax.get_ylim()[1]])
+    ax.yaxis.set_major_formatter(lambda v, _: f"{v / scale:g}")
+    ax.yaxis.set_major_locator(_multiples(ax.get_ylim()[1], scale))
+    ax.set_ylabel(f"optimizer + pruning\nstate ({unit})")
+
+
+def _multiples(top: float, scale: float) -> MultipleLocator:
+    """Ticks at round numbers of the unit that `scale` bytes make."""
+    rough = top / scale / 5
+    power = 10 ** np.floor(np.log10(max(rough, 1e-9)))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough)
+    return MultipleLocator(step * scale)
+
+
+def _stack(ax: Axes, row: float, memory: dict[str, float], scale: float) -> float:
+    left = 0.0
+    for category in CATEGORIES:
+        if category in memory:
+            ax.barh(
+                row, memory[category] / scale, left=left / scale, height=0.72, color=look.CATEGORY_COLOURS[category]
+            )
+            left += memory[category]
+    return left
+
+
+def category_keys(names: Sequence[str] = CATEGORIES) -> look.Legend:
+    return [[Patch(color=look.CATEGORY_COLOURS[name], label=name.replace("_", " ")) for name in names]]
+
+
+def _mean_memory(group: Group, which: Callable[[Run], dict[str, float]]) -> dict[str, float]:
+    rows = [which(run) for run in group.counted]
+    shared = [c for c in CATEGORIES if rows and all(c in row for row in rows)]
+    return {c: float(np.mean([row[c] for row in rows])) for c in shared}
+
+
+def memory_by_category(results: Results) -> Picture:
+    """Stacked bytes of each category at the peak, and beside them the states alone, at the peak and at the end."""
+    name = "memory_by_category"
+    groups = [g for g in choice.headline(results, 14) if _mean_memory(g, Run.memory_at_peak)]
+    missing = [*choice.shown_of(groups, results), *choice.uncounted(results)]
+    if not groups:
+        return Picture(name, None, ["No run has recorded its bytes by category.", *missing])
+    peaks = [_mean_memory(g, Run.memory_at_peak) for g in groups]
+    predicted = [Stat.of(number(run.summary.get("memory_predicted")) for run in g.counted) for g in groups]
+    if not any(predicted):
+        missing.append("No predicted peak is recorded with these runs.")
+    unit, scale = look.bytes_unit(sum(peak.values()) for peak in peaks)
+    title = "Memory of training by category: bytes counted from the tensors"
+    size = (6.2, 1.4 + 0.34 * len(groups))
+    legend = category_keys([c for c in CATEGORIES if any(c in peak for peak in peaks)])
+    figure, axes = look.sheet(title, results, (1, 2), size, legend, missing, sharey=True)
+    rows = range(len(groups))[::-1]
+    for row, group, peak, guess in zip(rows, groups, peaks, predicted, strict=True):
+        total = _stack(axes[0], row, peak, scale)
+        axes[0].annotate(f" {total / scale:,.2f}", (total / scale, row), va="center", fontsize=8.5)
+        if guess:
+            axes[0].plot(guess.mean / scale, row, marker="d", color=look.INK, markersize=6, linestyle="none")
+        _states_row(axes[1], row, group)
+    axes[0].set_yticks(rows, [group.label for group in groups])
+    axes[0].set_title(
+        "All categories, at the epoch with the largest sum" + (" (◆ predicted)" if any(predicted) else "")
+    )
+    axes[1].set_title("States at the end (bar), and at most (line)")
+    axes[0].set_xlabel(f"peak ({unit})")
+    axes[1].set_xlabel("optimizer + pruning state (bytes per parameter)")
+    for ax in axes:
+        ax.grid(axis="y", visible=False)
+        ax.set_xlim(right=1.12 * ax.get_xlim()[1])
+    return Picture(name, figure, missing)
+
+
+def _states_row(ax: Axes, row: float, group: Group) -> None:
+    parameters = Stat.of(number(run.summary.get("parameters")) for run in group.counted)
+    end = _mean_memory(group, Run.memory_at_end)
+    if parameters is None or "optimizer_state" not in end:
+        ax.annotate(" not recorded", (0, row), va="center", fontsize=8.5, color=look.FAINT)
+        return
+    states = {c: end[c] for c in ("optimizer_state", "pruning_state") if c in end}
+    total = _stack(ax, row, states, parameters.mean) / parameters.mean
+    largest = figures.states(group, at_peak=True)
+    right = max(total, largest.mean if largest else 0.0)
+    if largest and largest.mean > 1.01 * total:
+        ax.plot([largest.mean] * 2, [row - 0.36, row + 0.36], color=look.INK, linewidth=1.6)
+        ax.hlines(row, total, largest.mean, color="#8b949e", linewidth=0.9, linestyle=":")
+    most = f" ({largest.mean:.2f} at most)" if largest and largest.mean > 1.01 * total else ""
+    ax.annotate(f"  {total:.2f}{most}", (right, row), va="center", fontsize=8.5)
+
+
+def train_vs_inference(results: Results) -> Picture:
+    """What training holds at its peak against what the trained model needs to predict."""
+    name = "train_vs_inference_memory"
+    groups = [g for g in choice.headline(results, 14) if _mean_memory(g, Run.memory_at_peak)]
+    missing = [*choice.shown_of(groups, results), *choice.uncounted(results)]
+    if not groups:
+        return Picture(name, None, ["No run has recorded its bytes by category.", *missing])
+    peaks = [_mean_memory(g, Run.memory_at_peak) for g in groups]
+    unit, scale = look.bytes_unit(sum(peak.values()) for peak in peaks)
+    missing.insert(0, "Inference: dense weights and buffers; the activations of a forward pass come on top.")
+    title = "Training against inference: bytes counted from the tensors"
+    legend = category_keys([c for c in CATEGORIES if any(c in peak for peak in peaks)])
+    figure, (ax,) = look.sheet(title, results, (1, 1), (9.5, 1.4 + 0.5 * len(groups)), legend, missing)
+    rows = range(len(groups))[::-1]
+    for row, peak in zip(rows, peaks, strict=True):
+        for shift, held, word in ((0.19, peak, "training"), (-0.19, _inference(peak), "inference")):
+            left = 0.0
+            for category in [c for c in CATEGORIES if c in held]:
+                ax.barh(row + shift, held[category] / scale, 0.33, left / scale, color=look.CATEGORY_COLOURS[category])
+                left += held[category]
+            ax.annotate(f"  {left / scale:,.2f} {word}", (left / scale, row + shift), va="center", fontsize=8.5)
+    ax.set_yticks(rows, [group.label for group in groups])
+    ax.set_xlabel(f"memory ({unit}), counted from the tensors")
+    ax.grid(axis="y", visible=False)
+    ax.set_xlim(right=1.16 * ax.get_xlim()[1])
+    return Picture(name, figure, missing)
+
+
+def _inference(peak: dict[str, float]) -> dict[str, float]:
+    return {c: peak[c] for c in ("weights", "buffers") if c in peak}

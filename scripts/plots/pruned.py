@@ -1,0 +1,118 @@
+"""Where pruning took the weights from: layer by layer, and along the ranking."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.patches import Patch
+
+from scripts.plots import choice, look
+from scripts.plots.look import Picture
+from scripts.runs import Group, Results, Run, number
+
+ROWS = 12  # configurations in the map of layers
+
+
+def _layers(run: Run) -> dict[str, float]:
+    last = run.metrics[-1].get("layer_sparsity") if run.metrics else None
+    known = last if isinstance(last, dict) else {}
+    return {str(name): v for name, value in known.items() if (v := number(value)) is not None}
+
+
+def _chosen(results: Results) -> list[Group]:
+    """Pruned groups with layer sparsities: all if they fit, else AdamWPrune's and one for each other optimizer."""
+    having = [g for g in results.groups if g.first.method != "none" and any(_layers(run) for run in g.runs)]
+    if len(having) <= ROWS:
+        return having
+    ours = [g for g in having if g.first.optimizer == "adamwprune"]
+    keep = {g.key for g in choice.headline(results, ROWS, pruned_only=True)} | {g.key for g in ours}
+    return [g for g in having if g.key in keep][-ROWS:]
+
+
+def layer_sparsity(results: Results) -> Picture:
+    """A map of configurations by layers: each cell is the sparsity at the end; its colour the share that is kept."""
+    name = "layer_sparsity"
+    groups = _chosen(results)
+    missing = [*choice.shown_of(groups, results, "pruned"), *choice.uncounted(results)]
+    if not groups:
+        return Picture(name, None, ["No pruned run has recorded the sparsity of its layers.", *missing])
+    layers = list(dict.fromkeys(layer for g in groups for run in g.runs for layer in _layers(run)))
+    table = np.full((len(groups), len(layers)), np.nan)
+    for row, group in enumerate(groups):
+        for column, layer in enumerate(layers):
+            values = [held[layer] for run in group.counted or group.runs if layer in (held := _layers(run))]
+            table[row, column] = np.mean(values) if values else np.nan
+    many = len(layers) > 8
+    size = (max(7.5, 1.9 + (0.52 if many else 0.95) * len(layers)), 1.4 + 0.36 * len(groups) + 0.5 * many)
+    title = "Sparsity of each layer at the end of training"
+    figure, (ax,) = look.sheet(title, results, (1, 1), size, (), missing)
+    kept = np.clip(1 - table, 0.005, 1)
+    image = ax.imshow(kept, aspect="auto", cmap="cividis", norm=LogNorm(0.01, 1))
+    for (row, column), value in np.ndenumerate(table):
+        text = "–" if math.isnan(value) else f"{100 * value:.0f}" if many else f"{100 * value:.1f} %"
+        ink = "black" if kept[row, column] > 0.12 else "white"
+        ax.text(column, row, text, ha="center", va="center", fontsize=8 if many else 9, color=ink)
+    ax.set_yticks(range(len(groups)), [group.label for group in groups])
+    short = [layer.removesuffix(".weight") for layer in layers]
+    ax.set_xticks(range(len(layers)), short, rotation=60 if many else 0, ha="right" if many else "center")
+    ax.set_xlabel("layer, from input to output; sparsity in % of its weights")
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    bar = figure.colorbar(image, ax=ax, ticks=[0.01, 0.03, 0.1, 0.3, 1], pad=0.01)
+    bar.ax.set_yticklabels(["1", "3", "10", "30", "100"])
+    bar.ax.minorticks_off()
+    bar.set_label("weights kept (%)")
+    return Picture(name, figure, missing)
+
+
+def _histogram(entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, float | None] | None:
+    """Edges, counts and threshold of one record, if it is whole."""
+    try:
+        edges, counts = np.array(entry["edges"], float), np.array(entry["counts"], float)
+    except (KeyError, TypeError, ValueError):
+        return None
+    whole = len(edges) == len(counts) + 1 and len(counts) and np.isfinite(edges).all() and np.isfinite(counts).all()
+    return (edges, counts, number(entry.get("threshold"))) if whole else None
+
+
+def importance_histograms(results: Results) -> Picture:
+    """The scores that AdamWPrune ranked at some mask updates, and the threshold between kept and pruned."""
+    name = "importance_histograms"
+    having = [run for run in results.runs if any(_histogram(entry) for entry in run.importance)]
+    if not having:
+        return Picture(name, None, ["No run has recorded histograms of importance."])
+    run = max(having, key=lambda run: (run.counted, run.optimizer == "adamwprune", run.target_sparsity, -run.seed))
+    whole = [(entry, h) for entry in run.importance if (h := _histogram(entry))]
+    label = next(group.label for group in results.groups if run in group.runs)
+    title = f"What the mask updates ranked: importance of the weights, {label}"
+    legend = [[Patch(color=look.COLOURS["adamwprune"], label="kept"), Patch(color="#c9c9c9", label="pruned")]]
+    missing = [f"Run {run.name}, {len(whole)} of its mask updates."]
+    figure, axes = look.sheet(title, results, (1, len(whole)), (12.6 / len(whole), 3.4), legend, missing, sharey=True)
+    for ax, (entry, histogram) in zip(axes, whole, strict=True):
+        _draw_histogram(ax, *histogram)
+        step, sparsity = number(entry.get("step")), number(entry.get("sparsity"))
+        told = [
+            f"step {step:,.0f}" if step is not None else "",
+            f"{100 * sparsity:.1f} % pruned" if sparsity is not None else "",
+        ]
+        ax.set_title(", ".join(part for part in told if part))
+    axes[0].set_ylabel("weights")
+    return Picture(name, figure, missing)
+
+
+def _draw_histogram(ax: Axes, edges: np.ndarray, counts: np.ndarray, threshold: float | None) -> None:
+    logarithmic = bool((edges > 0).all()) and edges[-1] / edges[0] > 50
+    ax.stairs(counts, edges, fill=True, color=look.COLOURS["adamwprune"], lw=0)
+    if threshold is not None:
+        below = np.clip(edges, None, threshold)
+        ax.stairs(counts, below, fill=True, color="#c9c9c9", lw=0)
+        ax.axvline(threshold, color=look.INK, linewidth=1.2)
+        look.write_beside(ax, "threshold", (threshold, 1), (4, -9), xycoords=("data", "axes fraction"))
+    if logarithmic:
+        ax.set_xscale("log")
+    ax.set_xlabel("importance" + (" (log axis)" if logarithmic else ""))
+    ax.set_ylim(0, 1.14 * counts.max() or 1.0)

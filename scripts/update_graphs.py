@@ -1,0 +1,114 @@
+"""Draw the pictures of a results folder.
+
+    update_graphs.py [DIR]     draw DIR (default: the newest) into DIR/graphs and images/<model>/
+                               with no results at all: redraw images/ from its own data files
+
+images/<model>/data.json is what the pictures beside it were drawn from. The pictures of a model are replaced
+whole or left alone: all are drawn before the first is written, and none is written without a finished run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from lib.rundir import write_atomic
+from scripts import compact
+from scripts.reading import find, load, newest
+from scripts.runs import Results
+
+DATA = "data.json"
+PER_OPTIMIZER = re.compile(r"\w+_(model_comparison|accuracy_evolution)\.png")
+
+
+def draw(results: Results) -> tuple[dict[str, bytes | None], list[str]]:
+    """File names and contents of one model's pictures (None: nothing to draw), and what could not be shown."""
+    from scripts import plots
+
+    files: dict[str, bytes | None] = {}
+    told: dict[str, None] = {}
+    for picture in plots.draw(results):
+        files[f"{picture.name}.png"] = picture.png() if picture.figure else None
+        told.update(dict.fromkeys(picture.missing if picture.figure else [f"{picture.name}: {picture.missing[0]}"]))
+    return files, list(told)
+
+
+def replace_pictures(folder: Path, files: dict[str, bytes | None]) -> int:
+    """Write the pictures and remove our older ones that are not drawn any more; other files are left alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {name: content for name, content in files.items() if content is not None}
+    for name, content in drawn.items():
+        write_atomic(folder / name, content, durable=False)
+    for path in folder.glob("*.png"):
+        if path.name not in drawn and (path.name in files or PER_OPTIMIZER.fullmatch(path.name)):
+            path.unlink()
+    return len(drawn)
+
+
+def from_results(path: Path, images: Path | None) -> int:
+    """Draw a results folder; returns the exit code."""
+    results = load(path)
+    if not results.runs:
+        print(f"{path}: no runs in this folder", file=sys.stderr)
+        return 1
+    for model in results.models:
+        small = compact.shrink(results.of_model(model))
+        files, told = draw(small)
+        graphs = path / "graphs" / model if len(results.models) > 1 else path / "graphs"
+        print(f"{model}: {replace_pictures(graphs, files)} pictures in {graphs}")
+        if images and any(run.counted for run in small.runs):
+            count = replace_pictures(images / model, files)
+            write_atomic(images / model / DATA, compact.to_text(small))
+            print(f"{model}: {count} pictures in {images / model}, and {DATA}, which they were drawn from")
+        elif images:
+            print(f"{model}: no run is done, so {images / model} is left as it is")
+        for sentence in told:
+            print(f"  {sentence}")
+    return 0
+
+
+def from_images(images: Path) -> int:
+    """Redraw images/<model>/ from the data files there; returns the exit code."""
+    sources = sorted(images.glob(f"*/{DATA}"))
+    if not sources:
+        print(f"no results and no {images}/<model>/{DATA}: run `make` first", file=sys.stderr)
+        return 2
+    for source in sources:
+        try:
+            results = compact.from_text(source.read_text())
+        except (ValueError, KeyError, TypeError) as error:
+            print(f"{source}: not a data file of pictures ({error})", file=sys.stderr)
+            return 1
+        files, told = draw(results)
+        print(f"{source.parent.name}: {replace_pictures(source.parent, files)} pictures redrawn from {source}")
+        for sentence in told:
+            print(f"  {sentence}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("dir", nargs="?", help="a results folder, or its name under --root (default: the newest)")
+    parser.add_argument("--root", type=Path, default=Path("results"), help="where results folders lie")
+    parser.add_argument("--images", type=Path, default=Path("images"), help="where the published pictures lie")
+    parser.add_argument("--only-results", action="store_true", help="draw into DIR/graphs and leave images/ alone")
+    arguments = parser.parse_args(argv)
+    if arguments.dir is None and newest(arguments.root) is None and not arguments.only_results:
+        return from_images(arguments.images)
+    try:
+        folder = find(arguments.dir, arguments.root)
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return from_results(folder, None if arguments.only_results else arguments.images)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""Pictures hold what was measured, say what is missing, and come out the same every time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.legend import Legend
+
+from scripts import compact, plots, reading
+from scripts.plots import choice, curves, figures, look, memory, pruned, scale, tradeoffs
+from scripts.runs import OPTIMIZERS, Results
+from tests.scripts.fake_results import compare_matrix, make_results, make_run
+
+FEW = [("sgd", "movement", 0.7), ("adamw", "none", 0.0), ("adamw", "magnitude", 0.7), ("adamwprune", "state", 0.7)]
+KEPT_NAMES = {
+    "training_memory_comparison", "gpu_memory_comparison", "gpu_memory_timeline", "memory_vs_accuracy_scatter",
+    "adamwprune_model_comparison", "adamwprune_accuracy_evolution",
+}  # fmt: skip
+
+
+def small(folder: Path) -> Results:
+    return compact.shrink(reading.load(folder))
+
+
+def test_the_names_users_know_are_kept(tmp_path: Path) -> None:
+    drawn = {picture.name for picture in plots.draw(small(make_results(tmp_path, FEW))) if picture.figure}
+    assert drawn > KEPT_NAMES
+
+
+def test_no_title_note_or_legend_leaves_its_picture(tmp_path: Path) -> None:
+    for picture in plots.draw(small(make_results(tmp_path, FEW, seeds=2))):
+        assert picture.figure is not None, picture.name
+        picture.png()
+        frame = picture.figure.bbox
+        legends = picture.figure.findobj(Legend)
+        for artist in [*picture.figure.texts, *legends, *(axes.title for axes in picture.figure.axes)]:
+            box = artist.get_window_extent()
+            assert box.x0 >= -1 and box.x1 <= frame.x1 + 1 and box.y0 >= -1, (picture.name, artist)
+            assert box.y1 <= frame.y1 + 1, (picture.name, artist)
+
+
+def test_every_axis_has_a_label_or_names_on_its_ticks(tmp_path: Path) -> None:
+    for picture in plots.draw(small(make_results(tmp_path, FEW))):
+        assert picture.figure is not None
+        for axes in picture.figure.axes:
+            if axes.axison:
+                assert axes.get_xlabel() or axes.get_ylabel(), picture.name
+
+
+def test_titles_name_the_figure_of_memory(tmp_path: Path) -> None:
+    on_cpu = small(make_results(tmp_path / "cpu", FEW))
+    on_gpu = small(make_results(tmp_path / "gpu", FEW, gpu=True))
+
+    def title(picture: look.Picture) -> str:
+        assert picture.figure is not None
+        return " ".join(picture.figure.texts[0].get_text().split())
+
+    with look.style():
+        assert "counted from the tensors" in title(tradeoffs.memory_vs_accuracy(on_cpu))
+        assert "allocator peak" in title(tradeoffs.memory_vs_accuracy(on_gpu))
+        assert "host memory" in title(memory.memory_timeline(on_cpu))
+        assert "GPU memory of the process" in title(memory.memory_timeline(on_gpu))
+
+
+def test_same_results_give_the_same_bytes_also_from_the_data_file(tmp_path: Path) -> None:
+    results = small(make_results(tmp_path, FEW, epochs=4))
+    again = compact.from_text(compact.to_text(results))
+    first = [picture.png() for picture in plots.draw(results) if picture.figure]
+    second = [picture.png() for picture in plots.draw(again) if picture.figure]
+    assert first == second
+    assert not any(b"matplotlib" in content.lower() for content in first)
+
+
+def test_a_users_own_style_changes_no_picture(tmp_path: Path) -> None:
+    import matplotlib
+
+    results = small(make_results(tmp_path, FEW[:2], epochs=3))
+    before = next(plots.draw(results)).png()
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black", "lines.linewidth": 9}):
+        assert next(plots.draw(results)).png() == before
+
+
+@pytest.mark.parametrize("state", ["failed", "diverged", "interrupted"])
+def test_a_folder_without_a_done_run_still_gives_its_curves_and_names_the_rest(tmp_path: Path, state: str) -> None:
+    make_run(tmp_path, "adamw", "magnitude", 0.7, state=state, reason="loss is nan")
+    pictures = {picture.name: picture for picture in plots.draw(small(tmp_path))}
+    assert pictures["accuracy_per_epoch"].figure is not None
+    assert any("loss is nan" in sentence for sentence in pictures["accuracy_per_epoch"].missing)
+    assert pictures["memory_vs_accuracy_scatter"].figure is None
+    assert all(picture.missing for picture in pictures.values() if picture.figure is None)
+
+
+def test_runs_without_any_line_of_metrics_break_no_picture(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "adamwprune", "state", 0.9)
+    for name in ("metrics.jsonl", "gpu.jsonl", "summary.json", "importance.json"):
+        (folder / name).unlink()
+    assert all(picture.figure is None and picture.missing for picture in plots.draw(small(tmp_path)))
+
+
+def test_holes_in_the_measurements_are_gaps(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "adamwprune", "state", 0.9)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows[3]["test_accuracy"] = None
+    rows[4]["memory"] = None
+    rows[5]["test_accuracy"] = "NaN"
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "gpu.jsonl").write_text('{"time": null}\n{"phase": "ramp"}\n')
+    results = small(tmp_path)
+    epochs, mean, _ = curves.across_seeds(results.groups[0], "test_accuracy")
+    assert list(epochs) == [1, 2, 3, 5, 7, 8, 9, 10]
+    assert np.isfinite(mean).all()
+    pictures = {picture.name: picture for picture in plots.draw(results)}
+    assert any("sampled" in sentence for sentence in pictures["gpu_memory_timeline"].missing)
+    for picture in pictures.values():
+        if picture.figure:
+            picture.png()
+
+
+def test_bands_are_one_sample_deviation_and_uncounted_runs_stay_out(tmp_path: Path) -> None:
+    for seed in range(3):
+        make_run(tmp_path, seed=seed)
+    make_run(tmp_path, seed=3, state="diverged")
+    group = small(tmp_path).groups[0]
+    _, mean, deviation = curves.across_seeds(group, "test_accuracy")
+    last = [run.metrics[-1]["test_accuracy"] for run in group.runs[:3]]
+    assert mean[-1] == pytest.approx(np.mean(last)) and deviation[-1] == pytest.approx(np.std(last, ddof=1))
+
+
+def test_colours_markers_and_lines_tell_everything_apart() -> None:
+    assert set(look.COLOURS) == set(OPTIMIZERS) and len(set(look.COLOURS.values())) == 6
+    assert len(set(look.MARKERS.values())) == len(set(map(str, look.STYLES.values()))) == 4
+
+
+def test_pareto_front_holds_exactly_the_points_nothing_beats() -> None:
+    points = [(1.0, 90.0), (2.0, 95.0), (2.0, 94.0), (3.0, 95.0), (4.0, 99.0)]
+    assert tradeoffs.pareto(points) == [0, 1, 4]
+
+
+def test_accuracy_axis_keeps_values_inside_and_has_ticks(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    for values in ([10.0, 99.2], [98.9, 98.91], [100.0], [55.0, 60.0]):
+        ax = Figure().subplots()
+        scale.accuracy_axis(ax, values)
+        low, high = ax.get_ylim()
+        assert low <= min(values) and min(max(values), 99.99) <= high
+        assert len(ax.get_yticks()) >= 2, values
+
+
+def test_many_runs_are_thinned_to_a_readable_choice_and_it_is_said(tmp_path: Path) -> None:
+    results = small(make_results(tmp_path, compare_matrix(), epochs=3))
+    chosen = choice.headline(results)
+    assert {group.first.optimizer for group in chosen} == set(OPTIMIZERS) and len(chosen) <= 8
+    assert choice.shown_of(chosen, results) == [f"Shown: {len(chosen)} of 39 configurations."]
+
+
+def test_data_file_stays_small_and_keeps_peaks(tmp_path: Path) -> None:
+    results = reading.load(make_results(tmp_path, compare_matrix(), epochs=100, gpu=True))
+    packed = compact.shrink(results)
+    assert len(compact.to_text(packed).encode()) <= compact.LIMIT
+    for run, thin in zip(results.runs, packed.runs, strict=True):
+        peak = max(row["process_mib"] for row in run.samples if row["phase"] in compact.TRAINING)
+        assert thin.summary["sampled"]["process_mib"]["peak"] == pytest.approx(peak, rel=1e-5)
+        assert thin.memory("by_category") == run.memory("by_category")
+
+
+def test_data_file_tells_nothing_of_the_users_machine(tmp_path: Path) -> None:
+    folder = make_results(tmp_path, FEW[:1])
+    (folder / "environment.json").write_text('{"host": "secret", "command": "/home/me/x", "device": "CPU"}')
+    (folder / "matrix.yaml").write_text("runs: []\noverrides: {DATA_DIR: /home/me/data, EPOCHS: 3}\n")
+    text = compact.to_text(small(folder))
+    assert "secret" not in text and "/home/me" not in text
+    assert compact.from_text(text).command == "make defconfig-lenet5-compare && make EPOCHS=3"
+
+
+def test_sampled_figure_is_the_one_all_runs_have(tmp_path: Path) -> None:
+    make_run(tmp_path, "adamw", gpu=True)
+    assert figures.sampled(small(tmp_path)).key == "process_mib"
+    make_run(tmp_path, "sgd")
+    assert figures.sampled(small(tmp_path)).key == "host_rss_mib"
+    assert figures.training(small(tmp_path)) is figures.BY_CATEGORY
+
+
+def test_histograms_that_are_not_whole_are_left_out() -> None:
+    assert pruned._histogram({"edges": [0, 1, 2], "counts": [1, 2], "threshold": 1}) is not None
+    assert pruned._histogram({"edges": [0, 1], "counts": [1, 2]}) is None
+    assert pruned._histogram({"counts": "x"}) is None
+
+
+def test_synthetic_images_are_named_under_every_title(tmp_path: Path) -> None:
+    results = small(make_run(tmp_path, dataset="synthetic").parent)
+    for picture in plots.draw(results):
+        if picture.figure:
+            assert "synthetic images" in picture.figure.texts[1].get_text()

@@ -1,0 +1,87 @@
+"""`make update-graphs` as users meet it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts import update_graphs
+from tests.scripts.fake_results import compare_matrix, make_results, make_run
+
+FEW = [("adamw", "none", 0.0), ("adamwprune", "state", 0.7)]
+
+
+def run(tmp_path: Path, *arguments: str) -> int:
+    return update_graphs.main([*arguments, "--root", str(tmp_path / "results"), "--images", str(tmp_path / "images")])
+
+
+def test_pictures_go_into_the_results_and_into_images_with_their_data(tmp_path: Path) -> None:
+    folder = make_results(tmp_path / "results", FEW, epochs=3)
+    assert run(tmp_path) == 0
+    graphs = {path.name: path.read_bytes() for path in (folder / "graphs").iterdir()}
+    images = {path.name: path.read_bytes() for path in (tmp_path / "images" / "lenet5").iterdir()}
+    assert images.pop("data.json")
+    assert graphs == images and "adamwprune_model_comparison.png" in graphs
+
+
+def test_a_fresh_clone_redraws_the_same_bytes_from_the_data(tmp_path: Path) -> None:
+    make_results(tmp_path / "results", FEW, epochs=3)
+    run(tmp_path)
+    shutil.rmtree(tmp_path / "results")
+    images = tmp_path / "images" / "lenet5"
+    before = {path.name: path.read_bytes() for path in images.iterdir()}
+    for path in images.glob("*.png"):
+        path.unlink()
+    assert run(tmp_path) == 0
+    assert {path.name: path.read_bytes() for path in images.iterdir()} == before
+
+
+def test_older_pictures_go_and_other_files_stay(tmp_path: Path) -> None:
+    images = tmp_path / "images" / "lenet5"
+    images.mkdir(parents=True)
+    for name in ("sgd_model_comparison.png", "importance_histograms.png", "logo.png"):
+        (images / name).write_bytes(b"old")
+    make_results(tmp_path / "results", [("adamw", "none", 0.0)], epochs=2)
+    assert run(tmp_path) == 0
+    assert not (images / "sgd_model_comparison.png").exists()
+    assert not (images / "importance_histograms.png").exists()
+    assert (images / "logo.png").read_bytes() == b"old"
+
+
+def test_without_a_finished_run_images_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path / "results" / "x-20240101-120000", state="failed", reason="out of memory")
+    assert run(tmp_path) == 0
+    assert not (tmp_path / "images").exists()
+    assert "out of memory" in capsys.readouterr().out
+
+
+def test_only_results_leaves_images_alone(tmp_path: Path) -> None:
+    folder = make_results(tmp_path / "results", FEW, epochs=2)
+    assert run(tmp_path, "--only-results") == 0
+    assert list((folder / "graphs").glob("*.png")) and not (tmp_path / "images").exists()
+
+
+def test_two_models_get_a_folder_each(tmp_path: Path) -> None:
+    folder = make_results(tmp_path / "results", FEW[:1], epochs=2)
+    make_run(folder, "adamw", model="resnet18", epochs=2)
+    assert run(tmp_path) == 0
+    assert {path.name for path in (folder / "graphs").iterdir()} == {"lenet5", "resnet18"}
+    assert (tmp_path / "images" / "resnet18" / "data.json").is_file()
+
+
+@pytest.mark.parametrize("arguments", [[], ["nope"], ["--only-results"]])
+def test_nothing_to_draw_is_one_sentence_and_exit_code_2(
+    tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, *arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_39_runs_take_less_than_20_seconds_of_work(tmp_path: Path) -> None:
+    make_results(tmp_path / "results", compare_matrix(), epochs=20)
+    start = time.process_time()
+    assert run(tmp_path) == 0
+    assert time.process_time() - start < 20
