@@ -104,4 +104,4 @@ def _decode_one(path: Path) -> np.ndarray:
             array = np.asarray(pixels)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be decoded: {error}") from error
-    return array[None] if grey else array.transpose(2, 0, 1)
+    return array[None] if grey else np.ascontiguousarray(array.transpose(2, 0, 1))

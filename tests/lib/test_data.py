@@ -1,0 +1,390 @@
+"""Batches hold the images they should; data that is absent or damaged is named before anything starts."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from lib import data, datacheck, datasets, imagefolder
+from lib.datacheck import DataError, check
+from tests.lib.training import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+
+
+def small_data(count: int = 64, channels: int = 3) -> data.Data:
+    """Images that are all different, with their index as label."""
+    images = torch.randint(
+        256, (count, channels, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
+    mean, std = data.channel_statistics(images)
+    labels = torch.arange(count)
+    return data.Data("small", "", images, labels, images, labels, None, None, mean, std, tuple("abcdefghij"))
+
+
+def md5(path: Path) -> str:
+    import hashlib
+
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+# Batches
+
+
+def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:
+    source, config = small_data(), tiny(batch_size=16)
+    first, second = ([int(x) for _, labels in data.batches(source, config, epoch) for x in labels] for epoch in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(64))
+    assert first != second != sorted(second)
+
+
+def test_batches_depend_on_seed_and_epoch_alone_and_go_on_in_mid_epoch() -> None:
+    source, config = small_data(), tiny(batch_size=16, crop_padding=4, flip=True)
+    whole = list(data.batches(source, config, 3))
+    torch.manual_seed(99)  # the global generator plays no part
+    rest = list(data.batches(source, config, 3, start_step=2))
+    assert len(whole) == 4 and len(rest) == 2
+    for (images, labels), (same, answers) in zip(whole[2:], rest, strict=True):
+        assert torch.equal(images, same) and torch.equal(labels, answers)
+    other = next(data.batches(source, tiny(batch_size=16, seed=1), 3))
+    assert not torch.equal(other[1], whole[0][1])
+
+
+def test_images_are_normalised_per_channel() -> None:
+    source, config = small_data(), tiny(batch_size=64)
+    images, labels = next(data.batches(source, config, 0))
+    expected = (source.train_images[labels].double() / 255 - source.mean.view(1, 3, 1, 1)) / source.std.view(1, 3, 1, 1)
+    assert torch.allclose(images.double(), expected, atol=1e-5)
+    assert images.mean().abs() < 1e-4 and (images.std() - 1).abs() < 1e-3
+
+
+def test_the_statistics_are_those_of_the_pixels() -> None:
+    images = small_data().train_images
+    mean, std = data.channel_statistics(images)
+    pixels = images.double() / 255
+    assert torch.allclose(mean.double(), pixels.mean((0, 2, 3)), atol=1e-6)
+    assert torch.allclose(std.double(), pixels.std((0, 2, 3), correction=0), atol=1e-6)
+
+
+def test_crop_cuts_the_black_padded_image_at_its_corner() -> None:
+    images = small_data(81).train_images
+    top, left = torch.meshgrid(torch.arange(9), torch.arange(9), indexing="ij")
+    cut = data.crop(images, 4, top.flatten(), left.flatten())
+    padded = F.pad(images, (4, 4, 4, 4))
+    for i, (y, x) in enumerate((y, x) for y in range(9) for x in range(9)):
+        assert torch.equal(cut[i], padded[i, :, y : y + 32, x : x + 32])
+
+
+def test_about_half_of_the_images_are_mirrored_and_none_is_changed_otherwise() -> None:
+    source, config = small_data(256), tiny(batch_size=256, flip=True)
+    images, labels = next(data.batches(source, config, 0))
+    plain = data.normalise(source.train_images[labels], source, config)
+    same = (images == plain).flatten(1).all(1)
+    mirrored = (images == plain.flip(-1)).flatten(1).all(1)
+    assert bool((same ^ mirrored).all())
+    assert 90 < int(mirrored.sum()) < 166  # 128 +- 4.75 deviations
+
+
+def test_channels_last_holds_the_same_numbers() -> None:
+    source = small_data()
+    plain, _ = next(data.batches(source, tiny(batch_size=16), 0))
+    last, _ = next(data.batches(source, tiny(batch_size=16, channels_last=True), 0))
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(plain, last)
+
+
+def test_fewer_images_than_a_batch_make_one_smaller_batch() -> None:
+    source, config = small_data(10), tiny(batch_size=64)
+    assert data.steps_per_epoch(source, config) == 1
+    assert len(next(data.batches(source, config, 0))[0]) == 10
+
+
+def test_evaluation_sees_every_image_once_in_order() -> None:
+    source, config = small_data(), tiny(eval_batch_size=24)
+    parts = list(data.evaluation_batches(source.test_images, source.test_labels, source, config))
+    assert [len(images) for images, _ in parts] == [24, 24, 16]
+    assert torch.equal(torch.cat([labels for _, labels in parts]), source.test_labels)
+
+
+# Datasets
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "train", "test"), [("synthetic", 3, 5_000, 1_000), ("mnist5k", 1, 4_000, 1_000)]
+)
+def test_bundled_datasets_are_balanced_and_always_the_same(name: str, channels: int, train: int, test: int) -> None:
+    config = tiny(dataset=name, train_images=0)
+    first, second = data.load(config, CPU), data.load(config, CPU)
+    assert first.train_images.shape == (train, channels, 32, 32) and first.train_images.dtype == torch.uint8
+    assert first.train_labels.bincount().tolist() == [train // 10] * 10
+    assert first.test_labels.bincount().tolist() == [test // 10] * 10
+    assert torch.equal(first.train_images, second.train_images)
+    mean, std = data.channel_statistics(first.train_images)
+    assert torch.allclose(first.mean, mean, atol=2e-3) and torch.allclose(first.std, std, atol=2e-3)
+
+
+def test_limit_and_validation_are_balanced_disjoint_and_the_same_for_every_seed() -> None:
+    labels = torch.arange(1000) % 10
+    train, validation = data.split(labels, 300, 200)
+    assert isinstance(train, Tensor) and validation is not None
+    assert labels[train].bincount().tolist() == [30] * 10
+    assert labels[validation].bincount().tolist() == [20] * 10
+    assert not set(train.tolist()) & set(validation.tolist())
+    assert torch.equal(data.split(labels, 100, 200)[1], validation)  # type: ignore[arg-type]
+    all_left, _ = data.split(labels, 0, 200)
+    assert len(labels[all_left]) == 800
+    a, b = (data.load(tiny(validation_images=100, seed=seed), CPU) for seed in (0, 1))
+    assert a.validation_images is not None and b.validation_images is not None
+    assert torch.equal(a.validation_images, b.validation_images) and torch.equal(a.train_images, b.train_images)
+
+
+def test_more_images_than_there_are_is_an_error() -> None:
+    with pytest.raises(DataError, match="mnist5k has 4000 training images, too few for TRAIN_IMAGES=3000"):
+        check("mnist5k", train_images=3000, validation_images=1500)
+
+
+def test_an_unknown_dataset_is_named_with_those_there_are() -> None:
+    with pytest.raises(DataError, match="'mnist6k' is unknown; there are mnist, mnist5k"):
+        check("mnist6k")
+
+
+def write_mnist(raw: Path, monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    """Four IDX files of 20 and 10 digits, with their sums as the published ones."""
+    raw.mkdir(parents=True)
+    pixels = torch.randint(256, (30, 28, 28), dtype=torch.uint8)
+    labels = torch.arange(30, dtype=torch.uint8) % 10
+    for name, part in (("train", slice(20)), ("t10k", slice(20, 30))):
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(bytes(16) + pixels[part].numpy().tobytes())
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(bytes(8) + labels[part].numpy().tobytes())
+    monkeypatch.setattr(datacheck, "MNIST_FILES", {path.name: md5(path) for path in raw.iterdir()})
+    return pixels
+
+
+def test_mnist_is_read_from_its_files_and_padded_with_black(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = write_mnist(tmp_path / "MNIST" / "raw", monkeypatch)
+    images = datasets.read(check("mnist", tmp_path))
+    assert images.train_images.shape == (20, 1, 32, 32) and images.test_labels.tolist() == list(range(10))
+    assert torch.equal(images.train_images[:, 0, 2:30, 2:30], pixels[:20])
+    assert images.train_images.sum() == pixels[:20].sum()
+
+
+def test_one_changed_byte_is_named_with_both_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    write_mnist(raw, monkeypatch)
+    file = raw / "train-images-idx3-ubyte"
+    content = bytearray(file.read_bytes())
+    content[1000] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=f"{file} is damaged or half downloaded: its MD5 is .*, not ") as error:
+        check("mnist", tmp_path, download=True)
+    assert md5(file) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "place"), [("mnist", "MNIST/raw"), ("cifar10", "cifar10/{train,test}"), ("image_folder", "train")]
+)
+def test_absent_data_is_one_sentence_with_the_folder_to_fill(dataset: str, place: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
+        check(dataset, tmp_path)
+    message = str(error.value)
+    assert str(tmp_path / place) in message and "\n" not in message
+    assert dataset == "image_folder" or "choose another dataset" in message
+
+
+def test_data_dir_counts_from_the_root_of_the_project() -> None:
+    with pytest.raises(DataError, match=str(ROOT / "nowhere" / "MNIST")):
+        check("mnist", "nowhere")
+
+
+def test_checks_and_command_line_do_not_import_torch() -> None:
+    code = "import sys; from lib import datacheck, arguments, entry, changes; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+# Download
+
+
+def fake_torchvision(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Path]:
+    """Stands in for torchvision's download of small files; returns where it was asked to put them."""
+    asked: list[Path] = []
+    monkeypatch.setattr(datacheck, "MNIST_FILES", {"a": "0cc175b9c0f1b6a831c399e269772661"})  # MD5 of b"a"
+
+    def download(_: str, temporary: Path, *__: Any) -> None:
+        asked.append(temporary)
+        (temporary / "MNIST" / "raw").mkdir(parents=True)
+        (temporary / "MNIST" / "raw" / "a").write_bytes(name.encode())
+
+    monkeypatch.setattr(datacheck, "_run_torchvision", download)
+    return asked
+
+
+def test_two_that_download_at_once_download_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = fake_torchvision(monkeypatch, "a")
+    threads = [threading.Thread(target=check, args=("mnist", tmp_path, True)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(asked) == 1
+    assert (tmp_path / "MNIST" / "raw" / "a").read_bytes() == b"a"
+    assert not list(tmp_path.glob(".download-*"))
+
+
+def test_what_arrives_damaged_never_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_torchvision(monkeypatch, "b")
+    with pytest.raises(DataError, match="MD5"):
+        check("mnist", tmp_path, download=True)
+    assert not list(tmp_path.rglob("a"))
+
+
+def test_a_killed_download_leaves_nothing_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".download-killed").mkdir()
+    (tmp_path / ".download-killed" / "half").write_bytes(b"?")
+    fake_torchvision(monkeypatch, "a")
+    check("mnist", tmp_path, download=True)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [".lock", "MNIST"]
+
+
+def test_no_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datacheck, "DOWNLOAD", "raise OSError('Name or service not known')")
+    with pytest.raises(
+        DataError, match=r"could not be downloaded \(OSError: Name or.*; without a network, fill"
+    ) as error:
+        check("mnist", tmp_path, download=True)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(DataError, match="Permission denied"):
+        check("mnist", tmp_path / "new", download=True)
+
+
+# CIFAR-10 and image folders
+
+
+def test_cifar10_is_read_from_its_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for number, name in enumerate(datacheck.CIFAR10_FILES):
+        pixels = np.full((2, 3072), number, np.uint8)
+        (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": [number, 9 - number]}))
+    monkeypatch.setattr(datacheck, "CIFAR10_FILES", {path.name: md5(path) for path in folder.iterdir()})
+    images = datasets.read(check("cifar10", tmp_path))
+    assert images.train_images.shape == (10, 3, 32, 32)
+    assert images.train_labels.tolist() == [0, 9, 1, 8, 2, 7, 3, 6, 4, 5]
+    assert images.test_images.unique().tolist() == [5] and images.class_names[0] == "airplane"
+
+
+def write_folder(root: Path, classes: tuple[str, ...] = ("cat", "dog"), mode: str = "RGB", count: int = 3) -> None:
+    for split in ("train", "test"):
+        for number, name in enumerate(classes):
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                colour = 40 * number + index if mode == "L" else (40 * number, index, 200)
+                Image.new(mode, (32, 32), colour).save(root / split / name / f"{index}.png")
+
+
+def test_cifar10_takes_its_unpacked_images_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datacheck, "CIFAR10_COUNTS", {"train": 3, "test": 3})
+    write_folder(tmp_path / "cifar10", datacheck.CIFAR10_CLASSES)
+    source = check("cifar10", tmp_path, download=True)
+    assert f"image folder {tmp_path / 'cifar10'}" in source.note
+    (tmp_path / "cifar10" / "train" / "frog" / "1.png").unlink()
+    with pytest.raises(DataError, match=r"train/frog is incomplete: 2 images where CIFAR-10 has 3"):
+        check("cifar10", tmp_path)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """An image folder, where its cache lies, and how many images were decoded."""
+    seen = SimpleNamespace(folder=tmp_path / "images", place=tmp_path / "cache", decoded=0)
+    monkeypatch.setenv("ADAMWPRUNE_CACHE", str(seen.place))
+    decode = imagefolder._decode_one
+
+    def counted(path: Path) -> np.ndarray:
+        seen.decoded += 1
+        return decode(path)
+
+    monkeypatch.setattr(imagefolder, "_decode_one", counted)
+    return seen
+
+
+def test_an_image_folder_is_read_in_colour_or_grey_and_brought_to_32_pixels(cache: SimpleNamespace) -> None:
+    write_folder(cache.folder)
+    Image.new("L", (64, 48), 90).save(cache.folder / "train" / "cat" / "grey.png")
+    (cache.folder / "train" / "cat" / "notes.txt").write_text("passed over")
+    images = datasets.read(check("image_folder", cache.folder))
+    assert images.class_names == ("cat", "dog")
+    assert images.train_labels.tolist() == [0, 0, 0, 0, 1, 1, 1] and images.train_images.shape[1:] == (3, 32, 32)
+    assert images.train_images[1, :, 0, 0].tolist() == [0, 1, 200]
+    assert images.train_images[3].unique().tolist() == [90]
+
+
+def test_a_grey_folder_has_one_channel(cache: SimpleNamespace) -> None:
+    write_folder(cache.folder, mode="L")
+    assert imagefolder.read(cache.folder).train_images.shape == (6, 1, 32, 32)
+
+
+def test_decoded_images_are_cached_until_the_source_changes(cache: SimpleNamespace) -> None:
+    write_folder(cache.folder)
+    first = imagefolder.read(cache.folder)
+    assert cache.decoded == 12
+    again = imagefolder.read(cache.folder)
+    assert cache.decoded == 12 and torch.equal(first.train_images, again.train_images)
+    image = cache.folder / "train" / "cat" / "0.png"
+    os.utime(image, ns=(1, 1))
+    imagefolder.read(cache.folder)
+    assert cache.decoded == 24
+    image.unlink()
+    assert len(imagefolder.read(cache.folder).train_images) == 5
+
+
+def test_a_damaged_cache_is_made_again(cache: SimpleNamespace) -> None:
+    write_folder(cache.folder)
+    first = imagefolder.read(cache.folder)
+    (file,) = cache.place.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:100])
+    assert torch.equal(imagefolder.read(cache.folder).test_images, first.test_images)
+    assert cache.decoded == 24
+
+
+def test_without_a_place_for_the_cache_images_are_still_read(
+    cache: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(cache.folder)
+    monkeypatch.setenv("ADAMWPRUNE_CACHE", "/proc/nowhere")
+    assert len(imagefolder.read(cache.folder).train_images) == 6
+
+
+def test_an_image_that_cannot_be_decoded_is_named(cache: SimpleNamespace) -> None:
+    write_folder(cache.folder)
+    broken = cache.folder / "test" / "dog" / "1.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    with pytest.raises(DataError, match=f"{broken} cannot be decoded"):
+        imagefolder.read(cache.folder)
+
+
+def test_classes_must_be_the_same_in_both_splits_and_not_empty(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "test" / "bird").mkdir()
+    with pytest.raises(DataError, match="test/bird holds no images"):
+        check("image_folder", tmp_path)
+    Image.new("L", (8, 8)).save(tmp_path / "test" / "bird" / "1.png")
+    with pytest.raises(DataError, match="train and test differ in their classes: bird"):
+        check("image_folder", tmp_path)

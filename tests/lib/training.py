@@ -1,0 +1,83 @@
+"""Very small runs, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lenet5.model import LeNet5
+from lib import kconf
+from lib.config import RunConfig, run_config
+from lib.data import Data
+from lib.rundir import RunDir, read_json_lines
+from lib.trainer import Stop, train
+
+TIMES = ("time", "epoch_seconds", "evaluation_seconds", "images_per_second")
+
+
+@cache
+def symbols() -> kconf.Symbols:
+    return kconf.load()
+
+
+def tiny(optimizer: str = "adamw", method: str = "none", sparsity: float = 0.7, **changes: Any) -> RunConfig:
+    """LeNet-5 on 256 digits: four steps an epoch, three epochs."""
+    config = run_config(symbols(), "lenet5", optimizer, method, sparsity, seed=0)
+    small = {"dataset": "mnist5k", "train_images": 256, "batch_size": 64, "epochs": 3, "threads": 1, "monitor": False}
+    if method != "none":
+        small |= {"pruning_start": 0.2, "pruning_end": 0.8, "pruning_interval": 2}
+    return replace(config, **(small | changes))
+
+
+def lenet5(config: RunConfig, data: Data) -> nn.Module:
+    return LeNet5(data.channels, data.classes)
+
+
+def folder(path: Path) -> RunDir:
+    path.mkdir(parents=True, exist_ok=True)
+    return RunDir(path)
+
+
+def run(
+    config: RunConfig, path: Path, stop: Stop | None = None, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Train in `path`, returning the summary."""
+    return train(config, folder(path), lenet5, stop, say)
+
+
+def metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a run without what the clock says."""
+    records, dropped = read_json_lines(RunDir(path).metrics)
+    assert dropped == 0
+    return [{name: value for name, value in record.items() if name not in TIMES} for record in records]
+
+
+def weights(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load
+
+    return load(RunDir(path).weights.read_bytes())
+
+
+def assert_same_outcome(a: Path, b: Path) -> None:
+    """Same metrics and, bit for bit, same weights."""
+    assert metrics(a) == metrics(b)
+    left, right = weights(a), weights(b)
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+class StopAfter:
+    """Asks the run to stop after so many steps."""
+
+    def __init__(self, steps: int, number: int = 15):
+        self.left, self.number = steps, number
+
+    def wanted(self) -> bool:
+        self.left -= 1
+        return self.left < 0
