@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -155,8 +156,9 @@ def defaults(root: Path = ROOT) -> Symbols:
     """The symbols as the menus define them, everything at its default."""
     if not (root / "Kconfig").is_file():
         raise ConfigError([f"{root / 'Kconfig'}: no such file"])
-    with clean_environment(), contextlib.chdir(root):
-        return Symbols(_Kconfig("Kconfig", warn=False))
+    # kconfiglib takes the folder as a pattern of glob
+    with clean_environment(srctree=glob.escape(str(root))):
+        return Symbols(_Kconfig(str(root / "Kconfig"), warn=False))
 
 
 def parse_override(word: str) -> tuple[str, str]:

@@ -1,0 +1,59 @@
+"""What all tests share: few threads, no variables of an outer make, run configurations, copies of the tree."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from lib import kconf, matrix
+from lib.config import RunConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Before torch is imported: small nets on few cores are fastest with one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# `make check` runs the tests, which run make: its own flags and overrides are not theirs.
+for name in ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL"):
+    os.environ.pop(name, None)
+
+settings.register_profile("project", deadline=None, max_examples=50)
+settings.load_profile("project")
+
+
+@pytest.fixture
+def make_config() -> Callable[..., RunConfig]:
+    """A run's configuration with Kconfig's defaults: `make_config("lenet5", "sgd", "magnitude", epochs=1)`."""
+
+    def build(
+        model: str = "lenet5",
+        optimizer: str = "adamwprune",
+        pruning_method: str = "none",
+        target_sparsity: float = 0.7,
+        **fields: Any,
+    ) -> RunConfig:
+        axes = {"MODEL": model, "OPTIMIZER": optimizer, "PRUNING_METHOD": pruning_method}
+        if pruning_method != "none":
+            axes["TARGET_SPARSITY"] = str(target_sparsity)
+        (run,) = matrix.expand(kconf.load(ROOT, None, axes))
+        return replace(run, **fields)
+
+    return build
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the program in a folder whose name is awkward, to be written into."""
+    copy = tmp_path / "Bäume [2] mit 'Leerzeichen'"
+    for name in ("Kconfig", "Makefile", "requirements.txt", "requirements-dev.txt"):
+        copy.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, copy)
+    for name in ("defconfigs", "lib", "lenet5", "resnet18", "scripts"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lib.config import ConfigError
+from lib.kconf import ROOT, load
+from lib.matrix import default_config, expand, from_yaml, legal, load_matrix
+
+PRESETS = {
+    "quickstart": 8,
+    "lenet5": 1,
+    "lenet5-sgd": 1,
+    "lenet5-adam": 1,
+    "lenet5-adamw": 1,
+    "lenet5-adamwadv": 1,
+    "lenet5-adamwspam": 1,
+    "lenet5-adamwprune": 1,
+    "lenet5-compare": 39,
+    "resnet18-adamwprune": 1,
+    "resnet18-state-pruning-compare": 6,
+    "resnet18-movement-pruning-compare": 5,
+    "resnet18-comprehensive-pruning-compare": 39,
+    "test-matrix-full": 144,
+}
+
+
+def names(**overrides: str) -> list[str]:
+    return [run.run_id for run in expand(load(overrides=overrides))]
+
+
+def test_every_preset_is_one_of_those_promised():
+    assert {path.name for path in (ROOT / "defconfigs").iterdir()} == set(PRESETS)
+
+
+@pytest.mark.parametrize(("preset", "runs"), PRESETS.items())
+def test_a_preset_expands_to_its_number_of_different_runs(preset, runs):
+    path = ROOT / "defconfigs" / preset
+    symbols, found = load_matrix(ROOT, path)
+    assert len({run.run_id for run in found}) == len(found) == runs
+    assert symbols.value("PRESET") == preset
+    first = path.read_text().splitlines()[0]
+    assert first.startswith("# ")
+    assert "?" in first
+
+
+def test_the_state_comparison_is_five_times_movement_and_once_state():
+    _, runs = load_matrix(ROOT, ROOT / "defconfigs" / "resnet18-state-pruning-compare")
+    found = [(run.optimizer, run.pruning_method, run.target_sparsity) for run in runs]
+    others = ["sgd", "adam", "adamw", "adamwadv", "adamwspam"]
+    assert found == [*((name, "movement", 0.7) for name in others), ("adamwprune", "state", 0.7)]
+
+
+def test_the_quickstart_needs_no_network():
+    _, runs = load_matrix(ROOT, ROOT / "defconfigs" / "quickstart")
+    assert {run.dataset for run in runs} == {"mnist5k"}
+
+
+def test_state_goes_with_adamwprune_only_and_the_others_with_the_others():
+    assert legal("adamwprune", "state")
+    assert not legal("adamwprune", "magnitude")
+    assert not legal("adamwprune", "movement")
+    assert not legal("adamw", "state")
+    assert legal("adamw", "movement")
+    assert legal("adamw", "none")
+    assert legal("adamwprune", "none")
+
+
+def test_a_dense_run_appears_once_per_seed_and_not_per_sparsity():
+    found = names(OPTIMIZER="sgd", PRUNING_METHOD="none,magnitude", SPARSITY_50="y", SEEDS="2", SEED="5")
+    assert found == [
+        "lenet5_sgd_none_seed5",
+        "lenet5_sgd_none_seed6",
+        "lenet5_sgd_magnitude_50_seed5",
+        "lenet5_sgd_magnitude_50_seed6",
+        "lenet5_sgd_magnitude_70_seed5",
+        "lenet5_sgd_magnitude_70_seed6",
+    ]
+
+
+def test_the_order_is_that_of_the_menus_however_it_is_typed():
+    assert names(OPTIMIZER="adam,sgd", PRUNING_METHOD="none") == ["lenet5_sgd_none", "lenet5_adam_none"]
+
+
+def test_a_target_sparsity_replaces_the_boxes():
+    assert names(TARGET_SPARSITY="0.5") == ["lenet5_adamwprune_state_50"]
+    assert names(TARGET_SPARSITY="0", SPARSITY_90="y") == ["lenet5_adamwprune_state_0"]
+
+
+def test_an_optimizer_alone_makes_a_dense_run_of_it():
+    assert names(OPTIMIZER="sgd") == ["lenet5_sgd_none"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        ({"MODEL_LENET5": "n"}, "no model is ticked"),
+        ({"PRUNING_STATE": "n"}, "no pruning method is ticked"),
+        ({"SPARSITY_70": "n"}, "no sparsity is ticked"),
+        ({"PRUNING_METHOD": "magnitude"}, "magnitude with adamwprune gives no run"),
+        ({"PRESET": "a/b"}, "PRESET=a/b: no name of a folder"),
+        ({"PRESET": ".."}, "PRESET=..: no name of a folder"),
+    ],
+)
+def test_a_matrix_that_cannot_be_meant_is_refused(overrides, problem):
+    with pytest.raises(ConfigError, match=problem):
+        names(**overrides)
+
+
+def test_without_a_config_the_quickstart_is_meant(tree):
+    assert default_config(tree) == tree / "defconfigs" / "quickstart"
+    (tree / ".config").write_text("CONFIG_SEEDS=2\n")
+    assert len(load_matrix(tree)[1]) == 2
+    (tree / ".config").unlink()
+    (tree / ".config").symlink_to("nowhere")
+    with pytest.raises(ConfigError, match="No such file"):
+        load_matrix(tree)
+
+
+MATRIX = """
+models: lenet5
+optimizers: [adamw, adamwprune]
+pruning_methods: [none, magnitude, state]
+sparsity_levels: [0.5, 0.975]
+seeds: [3, 1]
+overrides: {EPOCHS: 3, FLIP: true, DATA_DIR: a b, ADAMWPRUNE_EPS: 1.0e-6}
+"""
+
+
+@pytest.fixture
+def yaml_file(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_matrix_in_yaml_expands_like_ticked_boxes(yaml_file):
+    symbols, runs = load_matrix(ROOT, yaml_file(MATRIX))
+    assert [run.run_id for run in runs][:4] == [
+        "lenet5_adamw_none_seed3",
+        "lenet5_adamw_none_seed1",
+        "lenet5_adamw_magnitude_50_seed3",
+        "lenet5_adamw_magnitude_50_seed1",
+    ]
+    assert len(runs) == 2 * (1 + 2) + 2 * (1 + 2)
+    assert {(run.epochs, run.flip, run.data_dir) for run in runs} == {(3, True, "a b")}
+    assert runs[-1].eps == 1e-6
+    assert symbols.value("PRESET") == "mine"
+
+
+def test_the_command_line_ranks_above_a_matrix_in_yaml(yaml_file):
+    _, runs = from_yaml(
+        yaml_file(MATRIX),
+        {"EPOCHS": "5", "TARGET_SPARSITY": "0.9", "SEEDS": "1", "OPTIMIZER": "adamw", "PRUNING_METHOD": "magnitude"},
+    )
+    assert [(run.run_id, run.epochs) for run in runs] == [("lenet5_adamw_magnitude_90", 5)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("models: lenet5", "models: vgg", "MODEL=vgg: no such member, allowed lenet5, resnet18"),
+        ("models: lenet5", "model: lenet5", "model: no such key (did you mean models?)"),
+        ("models: lenet5", "", "models: missing"),
+        ("models: lenet5", "models: lenet5\nmodels: resnet18", "models stands here twice"),
+        ("EPOCHS: 3", "EPOCHS: 0", "EPOCHS=0: too small, allowed 1 to 10000"),
+        ("EPOCHS: 3", "EPOCH: 3", "EPOCH=3: no such symbol (did you mean EPOCHS?)"),
+        ("EPOCHS: 3", "EPOCHS: .nan", "EPOCHS=nan: not a whole number"),
+        ("[0.5, 0.975]", "[0.5, 1.5]", "sparsity_levels: 1.5: too large, allowed 0 to 0.999"),
+        ("[0.5, 0.975]", "[.nan]", "sparsity_levels: nan: not a finite number"),
+        ("sparsity_levels: [0.5, 0.975]", "", "no sparsity is ticked"),
+        ("[3, 1]", "[3, x]", "seeds: x: not a whole number"),
+        ("[3, 1]", "0", "SEEDS=0: too small, allowed 1 to 1000"),
+        ("[3, 1]", "two", "seeds=two: expected how many, or a list of whole numbers"),
+        ("{EPOCHS: 3", "[EPOCHS, {A: 3", "not YAML"),
+        ("optimizers: [adamw, adamwprune]", "optimizers: [adamw]", "PRUNING_METHOD=none,magnitude,state: needs"),
+    ],
+)
+def test_a_matrix_in_yaml_is_checked_like_the_menus(yaml_file, old, new, problem):
+    assert old in MATRIX
+    with pytest.raises(ConfigError) as error:
+        from_yaml(yaml_file(MATRIX.replace(old, new)))
+    assert problem in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "x", "a: {b", "1: 2", "{[a]: b}", "models: !!python/name:os.system ''"])
+def test_what_is_no_matrix_is_refused_in_a_sentence(yaml_file, text):
+    with pytest.raises(ConfigError):
+        from_yaml(yaml_file(text))
