@@ -111,8 +111,7 @@ def drop(weight: Tensor, state: State, keeps: Iterator[Tensor]) -> Tensor:
     for (start, stop, first, last), keep in zip(_slices(weight, state), keeps, strict=True):
         if "mask" in state:
             booleans = torch.zeros(stop - start, dtype=torch.bool, device=weight.device)
-            booleans[masks.positions(state["mask"], start, stop, last - first)] = keep
-            keep = booleans
+            keep = booleans.index_copy_(0, masks.positions(state["mask"], start, stop, last - first), keep)
         parts.append(masks.pack(keep))
     return torch.cat(parts)
 
@@ -145,9 +144,10 @@ def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], beta2: 
         for (start, stop, first, last), number in zip(_slices(weight, state), kept, strict=True):
             dense = old[first:last]
             if "mask" in state:
-                dense = _fresh(name, weight, state, start, stop, beta2)
-                dense[masks.positions(state["mask"], start, stop, last - first)] = old[first:last]
-            new[begin : begin + number] = dense[masks.positions(bits, start, stop, number)]
+                where = masks.positions(state["mask"], start, stop, last - first)
+                dense = _fresh(name, weight, state, start, stop, beta2).index_copy_(0, where, dense)
+            survivors = masks.positions(bits, start, stop, number)
+            torch.index_select(dense, 0, survivors, out=new[begin : begin + number])
             begin += number
         state[name] = new
     _set_mask(state, weight, bits, kept)

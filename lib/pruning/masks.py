@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,10 +60,21 @@ def positions(bits: Tensor, start: int, stop: int, kept: int | None = None) -> T
 
     With ``kept`` given, their number is known beforehand and a GPU need not be waited for.
     """
-    booleans = unpack(bits, start, stop)
-    if kept is not None and booleans.is_cuda:
-        return torch.nonzero_static(booleans, size=kept).view(-1)
-    return booleans.nonzero().view(-1)
+    if bits.device.type == "cpu":
+        return _positions_by_numpy(bits[start // 8 : packed_size(stop)].numpy())
+    if kept is None:
+        return unpack(bits, start, stop).nonzero().view(-1)
+    return torch.nonzero_static(unpack(bits, start, stop), size=kept).view(-1)
+
+
+def _positions_by_numpy(part: np.ndarray) -> Tensor:
+    """The same on the CPU, where numpy's search runs several times as fast as torch's.
+
+    At a tenth of ones and below numpy takes a slower way that skips zeros; a tail of ones keeps it on the faster one.
+    """
+    tail = np.full(part.size // 8 + 1, 255, dtype=np.uint8)
+    booleans = np.unpackbits(np.concatenate([part, tail]), bitorder="little").view(np.bool_)
+    return torch.from_numpy(np.flatnonzero(booleans)[: -8 * tail.size])
 
 
 def counts(bits: Tensor, size: int) -> Tensor:

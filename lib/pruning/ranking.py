@@ -110,6 +110,9 @@ def kept(layer: Layer, threshold: Threshold) -> Iterator[Tensor]:
     ties_left: Tensor | int = threshold.ties
     for scores in layer.scores():
         keys = _keys(scores)
+        if threshold.ties == 0:
+            yield keys >= threshold.key
+            continue
         equal = keys == threshold.key
         # a running number of ties tells the first ones, without waiting for the device
         rank = equal.cumsum(0, dtype=torch.int32)
@@ -121,7 +124,8 @@ def kept(layer: Layer, threshold: Threshold) -> Iterator[Tensor]:
 def _keys(scores: Tensor) -> Tensor:
     """int32 keys in the order of the float scores; -0.0 counts as 0.0."""
     bits = (scores.float() + 0.0).view(torch.int32)
-    return torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    # of a negative float all bits but the sign are turned over: the larger its size, the lower its key
+    return bits.bitwise_xor_((bits >> 31).bitwise_and_(0x7FFFFFFF))
 
 
 def _tally(indices: Tensor, counts: Tensor) -> None:
@@ -272,4 +276,5 @@ def _threshold(upto: np.ndarray, cut: int, lower: np.ndarray, number: int) -> Th
     cumulated = np.cumsum(lower)
     low = int(np.searchsorted(cumulated, inside))
     ties = inside - int(cumulated[low - 1] if low else 0)
-    return Threshold(((int(cut) - _HALF // 2) << 16) + low, ties)
+    key = ((int(cut) - _HALF // 2) << 16) + low
+    return Threshold(key + 1, 0) if ties == lower[low] else Threshold(key, ties)

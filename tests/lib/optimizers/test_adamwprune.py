@@ -285,7 +285,7 @@ def test_learning_rate_schedulers_and_the_closure_work() -> None:
 
     losses = []
     for _ in range(30):
-        losses.append(float(optimizer.step(closure)))
+        losses.append(optimizer.step(closure).item())
         scheduler.step()
     assert losses[-1] < losses[0]
     assert optimizer.param_groups[0]["lr"] < 1e-6
