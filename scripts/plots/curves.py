@@ -149,7 +149,7 @@ def model_comparison(results: Results, optimizer: str) -> Picture:
     missing = choice.uncounted(_only(results, groups))
     if not counted:
         return Picture(name, None, [f"{look.optimizer_name(optimizer)}: no run is done yet.", *missing])
-    title = f"{look.optimizer_name(optimizer)}: what pruning costs and gives"
+    title = f"{look.optimizer_name(optimizer)}: accuracy, loss, sparsity and time"
     figure, axes = look.sheet(title, results, (1, 4), (3.0, 1.4 + 0.32 * len(counted)), (), missing, sharey=True)
     rows = np.arange(len(counted))[::-1]
     labels = [f"{g.method_label}" + (f"  (n={len(g.counted)})" if len(g.counted) > 1 else "") for g in counted]
@@ -184,12 +184,14 @@ def _dots(
         if field != "final_accuracy":
             ax.hlines(row, 0, mean, color=look.tint("#8b949e", 0.5), linewidth=1.2, zorder=2)
         ax.errorbar(mean, row, xerr=spread or None, ecolor=point["color"], capsize=3, **point)
-        look.write_beside(ax, f"{mean:,.{digits}f}", (mean, row), (0, 7), ha="center" if mean else "left")
+        look.write_beside(ax, f"{mean:,.{digits}f}", (mean, row), (0, 7), ha="center")
         ends += [mean - spread, mean + spread]
     ax.grid(axis="y", visible=False)
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
-    margin = 0.15 * (high - low) or 0.05 * abs(high) or 1.0
-    ax.set_xlim(
-        low - margin if field == "final_accuracy" else 0.0,
-        high + max(margin, 0.08 * high * (field != "final_accuracy")),
-    )
+    if field == "final_accuracy":
+        margin = max(0.15 * (high - low), 0.1)
+        ax.set_xlim(low - margin, min(high + margin, 100.4))
+    elif field == "final_sparsity":
+        ax.set_xlim(-2, 108)
+    else:
+        ax.set_xlim(0, 1.15 * high or 1.0)

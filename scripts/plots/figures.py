@@ -39,7 +39,7 @@ ALLOCATOR = Figure("allocator_peak", "allocator peak (torch.cuda.max_memory_allo
 SAMPLED = {
     "process_mib": Figure("process_mib", "sampled GPU memory of the process", "sampled, process"),
     "device_used_mib": Figure("device_used_mib", "sampled GPU memory of the whole device", "sampled, device"),
-    "host_rss_mib": Figure("host_rss_mib", "sampled host memory (RSS; no GPU)", "sampled, host RSS"),
+    "host_rss_mib": Figure("host_rss_mib", "sampled host memory (RSS)", "sampled, host RSS"),
 }
 
 

@@ -234,7 +234,7 @@ def fit(ax: Axes, values: Iterable[float], least: float = 0.02) -> None:
     if high - low < (spread := least * max(abs(low), abs(high))):
         low, high = (low + high - spread) / 2, (low + high + spread) / 2
     margin = 0.07 * (high - low) or 1.0
-    ax.set_xlim(max(low - margin, 0.0) if low >= 0 else low - margin, high + margin)
+    ax.set_xlim(max(low - margin, 0.0) if low > 0 else low - margin, high + margin)
 
 
 def bytes_unit(values: Iterable[float]) -> tuple[str, float]:

@@ -28,8 +28,10 @@ def label_of(row: tuple[str, str]) -> str:
     return f"{look.optimizer_name(row[0])} {look.method_name(row[1])}"
 
 
-def dots(ax: Axes, groups: Sequence[Group], results: Results, value: Value, label: str, scale: float = 1.0) -> bool:
-    """A row for each optimizer and method, a dot for each sparsity; whether there was anything to draw."""
+def dots(
+    ax: Axes, groups: Sequence[Group], results: Results, value: Value, label: str, scale: float = 1.0, digits: int = 2
+) -> None:
+    """A row for each optimizer and method, a dot for each sparsity, its value beside it where there are few."""
     rows = rows_of(groups)
     ends = []
     for group in groups:
@@ -40,15 +42,16 @@ def dots(ax: Axes, groups: Sequence[Group], results: Results, value: Value, labe
         spread = (stat.sd or 0.0) / scale
         point = look.point_of(group, results)
         ax.errorbar(stat.mean / scale, row, xerr=spread or None, ecolor=point["color"], capsize=3, **point)
+        if len(groups) <= 8:
+            look.write_beside(ax, f"{stat.mean / scale:,.{digits}f}", (stat.mean / scale, row), (0, 6), ha="center")
         ends += [stat.mean / scale - spread, stat.mean / scale + spread]
     ax.set_yticks(range(len(rows)), [label_of(row) for row in reversed(rows)])
-    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.set_ylim(-0.6, len(rows) - 0.3)
     ax.set_xlabel(label)
     if not ends:
-        ax.text(0.5, 0.5, "not recorded", transform=ax.transAxes, ha="center", color=look.FAINT)
-        return False
+        ax.text(0.5, 0.5, "nothing to show", transform=ax.transAxes, ha="center", color=look.FAINT)
+        return
     look.fit(ax, ends)
-    return True
 
 
 def memory_comparison(results: Results) -> Picture:
@@ -235,9 +238,10 @@ def memory_by_category(results: Results) -> Picture:
     axes[1].set_title("States at the end (bar), and at most (line)")
     axes[0].set_xlabel(f"peak ({unit})")
     axes[1].set_xlabel("optimizer + pruning state (bytes per parameter)")
+    for ax, room in zip(axes, (1.1, 1.4), strict=True):  # for the numbers beside the bars
+        ax.set_xlim(right=room * ax.get_xlim()[1])
     for ax in axes:
         ax.grid(axis="y", visible=False)
-        ax.set_xlim(right=1.12 * ax.get_xlim()[1])
     return Picture(name, figure, missing)
 
 

@@ -64,14 +64,13 @@ def training_memory_comparison(results: Results) -> Picture:
     mean, peak, efficiency, difference, cloud, table = axes
     dots(mean, groups, results, figure_of.mean, f"mean memory ({unit}), {figure_of.axis}", scale)
     dots(peak, groups, results, figure_of.peak, f"peak memory ({unit}), {figure_of.axis}", scale)
-    dots(efficiency, groups, results, per_100_mib(figure_of), "test accuracy (%) per 100 MiB of peak memory")
-    dots(difference, groups, results, versus or (lambda _: None), "mean memory above AdamWPrune's (%)")
+    dots(efficiency, groups, results, per_100_mib(figure_of), "test accuracy (%) per 100 MiB of peak memory", digits=1)
+    dots(difference, groups, results, versus or (lambda _: None), "mean memory above AdamWPrune's (%)", digits=1)
     difference.axvline(0, color=look.INK, linewidth=1, zorder=2)
     accuracy_axis(cloud, scatter(cloud, groups, results, figure_of.peak, f"peak memory ({unit})", scale))
-    cloud.legend(loc="lower right")
     headings = (
         "Mean over training", "Peak", "Accuracy for memory", "Against AdamWPrune at the same sparsity",
-        "Accuracy against peak memory", "Ranking by accuracy per 100 MiB",
+        "Accuracy against peak memory (line: Pareto front)", "Ranking by accuracy per 100 MiB",
     )  # fmt: skip
     for ax, heading in zip(axes, headings, strict=True):
         ax.set_title(heading)
@@ -89,7 +88,7 @@ def _ranking(ax: Axes, groups: Sequence[Group], figure_of: Figure, unit: str, sc
     ax.axis("off")
     columns = ((0.0, "left", "#"), (0.07, "left", "configuration"), (0.66, "right", "accuracy %"))
     columns = (*columns, (0.83, "right", f"peak {unit}"), (1.0, "right", "per 100 MiB"))
-    height = 1 / (min(len(ranked), RANKED) + 1.5)
+    height = 1 / (min(max(len(ranked), 6), RANKED) + 1.5)
     for x, side, text in columns:
         ax.text(x, 1 - height / 2, text, ha=side, va="center", fontsize=8.5, color=look.FAINT, transform=ax.transAxes)
     for place, (score, group) in enumerate(ranked[:RANKED], 1):

@@ -40,7 +40,7 @@ def scatter(
         )  # fmt: skip
     front = [seen[i] for i in pareto([(paid.mean, accuracy.mean) for _, paid, accuracy in seen])]
     xs, ys = [paid.mean / scale for _, paid, _ in front], [accuracy.mean for _, _, accuracy in front]
-    ax.plot(xs, ys, drawstyle="steps-post", color=look.INK, linewidth=1, alpha=0.6, zorder=2, label="Pareto front")
+    ax.plot(xs, ys, drawstyle="steps-post", color=look.INK, linewidth=1, alpha=0.6, zorder=2)
     ax.set_xlabel(label)
     if seen:
         look.fit(ax, [paid.mean / scale for _, paid, _ in seen])
@@ -72,13 +72,12 @@ def memory_vs_accuracy(results: Results) -> Picture:
     unit, scale = look.bytes_unit(v.mean for g in groups if (v := figure_of.peak(g)))
     heights = scatter(axes[0], groups, results, figure_of.peak, f"peak memory ({unit}), {figure_of.axis}", scale)
     scatter(axes[1], groups, results, figures.states, "optimizer + pruning state (bytes per parameter)")
-    axes[0].set_title("Peak of training")
+    axes[0].set_title("Peak of training (line: Pareto front)")
     axes[1].set_title("State held at the end, counted from the tensors")
     axes[1].set_xlim(left=0)
     for ax in axes:
         accuracy_axis(ax, heights)
         ax.label_outer()
-    axes[0].legend(loc="lower right")
     return Picture(name, figure, missing)
 
 
