@@ -32,7 +32,8 @@ def parse(model: str, description: str, argv: list[str]) -> tuple[RunConfig, Pat
     options = {name: text for name, text in vars(known).items() if text is not None}
     if unknown:
         flags = [flag(field) for field in FIELD_TYPES]
-        raise ConfigError(f"{word}: no such option{nearest(word, flags)}" for word in unknown)
+        wrong = [word for word in unknown if word.startswith("-")] or unknown  # not the values of wrong options
+        raise ConfigError(f"{word}: no such option{nearest(word, flags)}" for word in wrong)
     if empty := [name for name, text in options.items() if not text.strip()]:
         raise ConfigError(f"{flag(name)}: empty value" for name in empty)
     output = options.pop("output", None)

@@ -7,12 +7,13 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
 from lenet5.model import LeNet5
-from lib import kconf
+from lib import datasets, kconf
 from lib.config import RunConfig, run_config
 from lib.data import Data
 from lib.rundir import RunDir, read_json_lines
@@ -35,6 +36,9 @@ def tiny(optimizer: str = "adamw", method: str = "none", sparsity: float = 0.7, 
     return replace(config, **(small | changes))
 
 
+read = cache(datasets.read)
+
+
 def lenet5(config: RunConfig, data: Data) -> nn.Module:
     return LeNet5(data.channels, data.classes)
 
@@ -47,8 +51,9 @@ def folder(path: Path) -> RunDir:
 def run(
     config: RunConfig, path: Path, stop: Stop | None = None, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
-    """Train in `path`, returning the summary."""
-    return train(config, folder(path), lenet5, stop, say)
+    """Train in `path`, returning the summary. Datasets are read once per process."""
+    with mock.patch.object(datasets, "read", read):
+        return train(config, folder(path), lenet5, stop, say)
 
 
 def metrics(path: Path) -> list[dict[str, Any]]:
