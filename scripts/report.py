@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import shlex
 import string
 import sys
 import time
@@ -116,26 +117,27 @@ def log_tail(run: Run) -> str:
     return "\n".join(text.splitlines()[-LOG_LINES:])
 
 
-def command_of(run: Run, folder: str) -> str:
+def command_of(run: Run) -> str:
     """The command that trains this run again, from the root of the repository."""
-    return (
-        f"python -m {run.model}.train --config results/{folder}/{run.name}/config.yaml "
-        f"--output results/{folder}-again/{run.name}"
-    )
+    assert run.path is not None
+    path = run.path.resolve()
+    path = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    again = path.parent.with_name(f"{path.parent.name}-again") / path.name
+    return shlex.join(["python", "-m", f"{run.model}.train", "--config", f"{path}/config.yaml", "--output", str(again)])
 
 
-def run_section(run: Run, folder: str) -> str:
+def run_section(run: Run) -> str:
     """What is known about one run, folded up; open where it failed."""
     last = run.metrics[-1] if run.metrics else {}
     accuracy, epoch = last.get("test_accuracy"), last.get("epoch")
     told = f"{accuracy:.2f} % after epoch {epoch}" if isinstance(accuracy, float | int) else "no epoch is done"
     state = tag("span", escape(run.trouble), class_="bad") if run.trouble else "done"
+    settings = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True).strip()
     parts = [
         tag("summary", tag("code", escape(run.name)), f" · {state} · {escape(told)}"),
         tag("p", "To repeat this run:"),
-        tag("pre", escape(command_of(run, folder))),
-        tag("p", "The config.yaml it reads:"),
-        tag("pre", escape(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True).strip())),
+        tag("pre", escape(command_of(run))),
+        tag("details", tag("summary", "config.yaml, which it reads"), tag("pre", escape(settings))),
     ]
     summary = {name: value for name, value in run.summary.items() if name not in run.config}
     if summary:
@@ -161,7 +163,7 @@ def build(folder: Path) -> str:
         + "".join(tag("p", escape(sentence), class_="faint") for sentence in results.remarks(everything))
         + "".join(tag("p", escape(trouble), class_="bad") for trouble in results.shortened(troubles)),
         "Pictures": "".join(pictures(everything, folder)),
-        "Runs": "".join(run_section(run, everything.name) for run in everything.runs),
+        "Runs": "".join(run_section(run) for run in everything.runs),
         "Configuration": tag("p", "Repeat all of it with:")
         + tag("pre", escape(everything.command))
         + tag("details", tag("summary", "The .config as used"), tag("pre", escape(chosen or "not recorded"))),
