@@ -68,6 +68,7 @@ class RunConfig:
     checkpoint_every: int
     monitor: bool
     monitor_interval: float
+    tensorboard: bool
 
     # Only some models have these.
     width: int | None = None

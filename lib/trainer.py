@@ -22,6 +22,7 @@ from .summary import summarise
 
 if TYPE_CHECKING:
     from .data import Data
+    from .tensorboard import Events
 
 BuildModel = Callable[[RunConfig, "Data"], nn.Module]
 Say = Callable[[str], None]
@@ -106,6 +107,7 @@ class Training:
         self.progress.loss = self.progress.loss.to(self.device)
         self.progress.correct = self.progress.correct.to(self.device)
         self.record: dict[str, Any] = {}
+        self.events: Events | None = None
         self.phase = ""
         self.warm_steps = 0
         say(f"{config.run_id}: {self.data.note}; {self.compute.describe()}")
@@ -222,6 +224,8 @@ class Training:
         }
         record = self.record
         append_json(self.run.metrics, record)
+        if self.events is not None:
+            self.events.add(record)
         self.progress.next_epoch(record)
         self.run.write_status("running", epoch=self.progress.epoch, epochs=self.config.epochs)
         self.say(
@@ -279,6 +283,10 @@ class Training:
                 "steps of the next"
             )
         write_json_lines(self.run.metrics, progress.history)
+        if self.config.tensorboard:
+            from .tensorboard import Events
+
+            self.events = Events(self.run.path / "tensorboard", progress.history)
 
     def finish(self) -> dict[str, Any]:
         """Final weights and summary."""
