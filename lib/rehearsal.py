@@ -1,0 +1,216 @@
+"""Parts of a run rehearsed on fake tensors, which have a shape and a type but no data: nothing is allocated.
+
+One training pass, one evaluation and one optimizer step run through the model, data, optimizer and pruning code of
+real runs, while `LiveBytes` counts what is alive after every operation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional as F
+
+from . import data as datasets
+from . import memory, optimizers, pruning
+from .compute import DTYPES
+from .config import RunConfig
+from .data import Data
+from .datacheck import check, list_images
+from .livebytes import Bytes, LiveBytes
+from .optimizers import compact
+from .optimizers.adamwprune import AdamWPrune
+from .pruning import masks
+from .pruning.movement import Movement
+from .pruning.pruner import MaskedPruner, Pruner
+
+BuildModel = Callable[[RunConfig, Data], nn.Module]
+
+#: Training images, test images and channels of the datasets that need not be there to be predicted for.
+SHAPES = {
+    "mnist": (60_000, 10_000, 1),
+    "mnist5k": (4_000, 1_000, 1),
+    "cifar10": (50_000, 10_000, 3),
+    "synthetic": (5_000, 1_000, 3),
+}
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What forward, backward and evaluation need, apart from optimizer and pruning: bytes by category."""
+
+    training: Bytes
+    evaluation: Bytes
+    between: Bytes  # after the backward pass, when the optimizer steps
+
+
+def shape_of(config: RunConfig) -> tuple[int, int, int, int, int]:
+    """Number of training, validation and test images, channels and classes of a run's data."""
+    if config.dataset in SHAPES:
+        everything, test, channels = SHAPES[config.dataset]
+        classes = 10
+    else:
+        source = check(config.dataset, config.data_dir)
+        everything, test, channels = source.train_images, source.test_images, 3  # grey ones need less
+        classes = len(list_images(source.path / "train"))
+    left = everything - config.validation_images
+    return min(config.train_images or left, left), config.validation_images, test, channels, classes
+
+
+def fake_data(config: RunConfig) -> Data:
+    """The run's data without its content. Call it under a FakeTensorMode."""
+    train, validation, test, channels, classes = shape_of(config)
+
+    def images(number: int) -> Tensor:
+        return torch.empty((number, channels, 32, 32), dtype=torch.uint8)
+
+    def labels(number: int) -> Tensor:
+        return torch.empty(number, dtype=torch.int64)
+
+    return Data(
+        name=config.dataset,
+        note="",
+        train_images=images(train),
+        train_labels=labels(train),
+        test_images=images(test),
+        test_labels=labels(test),
+        validation_images=images(validation) if validation else None,
+        validation_labels=labels(validation) if validation else None,
+        mean=torch.empty(channels),
+        std=torch.empty(channels),
+        class_names=("",) * classes,
+    )
+
+
+@contextlib.contextmanager
+def rehearsal() -> Iterator[LiveBytes]:
+    """Fake tensors, counted. What the mask code keeps for later must be neither fake nor counted, and is forgotten."""
+    tables = (masks._byte_table, masks._bit_values)
+    positions = masks.positions
+    for table in tables:
+        table.cache_clear()
+    # on the CPU positions are found by numpy, for which fake tensors have nothing to read
+    masks.positions = _positions_on_gpu
+    try:
+        with torch.random.fork_rng(devices=[]), FakeTensorMode(), LiveBytes() as live:
+            yield live
+    finally:
+        masks.positions = positions
+        for table in tables:
+            table.cache_clear()
+
+
+def _positions_on_gpu(bits: Tensor, start: int, stop: int, kept: int | None = None) -> Tensor:
+    assert kept is not None
+    return torch.nonzero_static(masks.unpack(bits, start, stop), size=kept).view(-1)
+
+
+def build(config: RunConfig, build_model: BuildModel, live: LiveBytes) -> tuple[nn.Module, Data]:
+    """Model and data, each counted as what it is."""
+    live.kind = "data"
+    data = fake_data(config)
+    live.kind = "weights"
+    model = build_model(config, data)  # the order of its weights in memory takes no memory
+    for buffer in model.buffers():
+        live.assign(buffer, "buffers")
+    return model, data
+
+
+def rehearse_passes(config: RunConfig, build_model: BuildModel) -> Passes:
+    """One forward and backward pass as the trainer makes them, and one evaluation."""
+    with rehearsal() as live:
+        model, data = build(config, build_model, live)
+        for weight in model.parameters():
+            weight.register_post_accumulate_grad_hook(lambda w: live.assign(w.grad, "gradients"))
+        dtype = DTYPES.get(config.precision)
+        live.kind = "data"
+        source = datasets.batches(data, config, epoch=0)
+        images, labels = next(source)
+        live.kind = "activations"
+        live.forget()
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            loss = F.cross_entropy(model(images), labels, label_smoothing=config.label_smoothing)
+        live.kind = "temporary"
+        loss.backward()
+        training = live.highest
+        del loss
+        between = dict(live.now)
+        del images, labels, source
+        live.kind = "activations"
+        live.forget()
+        model.eval()
+        with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype is not None):
+            for part, _ in datasets.evaluation_batches(data.test_images, data.test_labels, data, config):
+                model(part)
+                break
+        return Passes(training, live.highest, between)
+
+
+def rehearse_step(config: RunConfig, build_model: BuildModel, stage: str) -> Bytes:
+    """What optimizer and pruning hold at a stage, and, as `temporary`, what a step needs beside."""
+    with rehearsal() as live:
+        model, data = build(config, build_model, live)
+        steps = datasets.steps_per_epoch(data, replace(config, batch_size=128)) * config.epochs
+        optimizer = optimizers.build(config, model, steps)
+        pruner = pruning.build(config, model, optimizer, steps)
+        for weight in model.parameters():
+            weight.grad = torch.empty_like(weight)
+        set_stage(optimizer, pruner, stage)
+        if not isinstance(optimizer, AdamWPrune) or stage == "start":
+            optimizer.step()  # states appear in the first step
+        live.forget()
+        one_step(config, model, optimizer, pruner)
+        held = memory.account(model, optimizer, pruner)
+        return {
+            "optimizer_state": held["optimizer_state"],
+            "pruning_state": held["pruning_state"],
+            "temporary": sum(live.highest.values()) - live.now.total(),
+        }
+
+
+def one_step(config: RunConfig, model: nn.Module, optimizer: torch.optim.Optimizer, pruner: Pruner) -> None:
+    """What the trainer does between two backward passes."""
+    if config.gradient_clip:
+        nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+    pruner.before_step()
+    optimizer.step()
+    pruner.after_step()
+
+
+def set_stage(optimizer: torch.optim.Optimizer, pruner: Pruner, stage: str) -> None:
+    """Bring masks and states to where they are at a stage, without choosing weights: only numbers matter here."""
+    if isinstance(optimizer, AdamWPrune) and optimizer.schedule.final:
+        schedule = optimizer.schedule
+        first = schedule.sparsity(min(schedule.start + schedule.interval, schedule.end))
+        sparsity = {"start": 0.0, "ramp": first, "after": schedule.final}[stage]
+        if optimizer.mode == "dynamic":
+            sparsity = schedule.final
+        if stage != "start" or optimizer.mode == "dynamic":
+            make_sparse(optimizer, sparsity)
+            optimizer.steps = schedule.end + 1  # no update is due any more
+    if isinstance(pruner, MaskedPruner):
+        if stage != "start":
+            sizes = {name: masks.packed_size(weight.numel()) for name, weight in pruner.weights.items()}
+            pruner.masks = {name: torch.empty(size, dtype=torch.uint8) for name, size in sizes.items()}
+        never = 1 << 60  # an update would have to look at weights
+        pruner.schedule = replace(pruner.schedule, start=never, end=never + 1)
+    if isinstance(pruner, Movement) and stage == "after":
+        pruner.learned.clear()
+        pruner.values.clear()
+
+
+def make_sparse(optimizer: AdamWPrune, sparsity: float) -> None:
+    """Compact states for as many weights as survive, spread evenly."""
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            if not group.get("prunable"):
+                continue
+            size = weight.numel()
+            bits = torch.empty(masks.packed_size(size), dtype=torch.uint8)
+            ends = [stop - round(sparsity * stop) for _, stop in masks.slices(size)]
+            kept = [after - before for before, after in zip([0, *ends], ends, strict=False)]
+            compact.start_sparse(optimizer.state[weight], weight, bits, kept, bool(group["fused"]))

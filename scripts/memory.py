@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Predict the memory that each run of the configured matrix will need. No GPU is needed, nothing is allocated.
+
+  memory.py [NAME=value ...]               table for .config (or the quickstart preset), by category
+  memory.py --gpu-mib 8000 [NAME=value]    which runs fit into a GPU of so many MiB, and the largest batch that does
+  memory.py --config FILE                  a preset or a YAML matrix instead of .config
+  memory.py --json                         the same as JSON, in bytes
+
+One step, one evaluation and one optimizer step of each run are rehearsed on tensors without data. Figures are MiB
+(2^20 bytes) of tensors, operations run one by one: torch.compile needs less; the CUDA context, the libraries'
+workspaces and fragmentation come on top. PRECISION=auto counts as bf16 unless DEVICE=cpu.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import yaml
+
+from lib.config import ConfigError, RunConfig
+from lib.datacheck import DataError
+from lib.matrix import load_matrix
+from scripts.memory_table import text
+from scripts.sharing import MIB, available_mib
+
+if TYPE_CHECKING:
+    from lib.prediction import Prediction, Predictor
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The command line, read; a wrong one ends the program with code 2."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="memory.py", description=__doc__, formatter_class=formatter)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="preset or YAML matrix")
+    parser.add_argument("--runs", action="store_true", help="read the runs from stdin: YAML documents of config.yaml")
+    parser.add_argument("--gpu-mib", metavar="MIB", help="size of the GPU, MiB")
+    parser.add_argument("--json", action="store_true", help="JSON instead of tables, in bytes")
+    parser.add_argument("overrides", nargs="*", metavar="NAME=value", help="symbols to change")
+    args = parser.parse_args(argv)
+    if args.gpu_mib is not None:
+        try:
+            args.gpu_mib = float(args.gpu_mib)
+            if not 0 < args.gpu_mib < 1e9:
+                raise ValueError
+        except ValueError:
+            parser.error(f"GPU_MIB={args.gpu_mib}: a number of MiB above 0 is expected")
+    wrong = [text for text in args.overrides if "=" not in text]
+    if wrong:
+        parser.error(f"{wrong[0]}: NAME=value is expected")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Predict and print; returns the exit code."""
+    args = arguments(argv)
+    try:
+        if args.runs:
+            documents = list(yaml.safe_load_all(sys.stdin))
+            runs = [RunConfig.from_yaml(yaml.safe_dump(document)) for document in documents]
+        else:
+            _, runs = load_matrix(config_file=args.config, overrides=dict(o.split("=", 1) for o in args.overrides))
+        predictor, found = predict(runs)
+        batches = largest_batches(predictor, found, args.gpu_mib) if args.gpu_mib else {}
+    except (ConfigError, DataError) as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps([as_json(one, args.gpu_mib, batches) for one in found], indent=2))
+        return 0
+    print(text(found, args.gpu_mib, batches))
+    return 0
+
+
+def predict(runs: Iterable[RunConfig]) -> tuple[Predictor, list[Prediction]]:
+    """Predictions of the runs, in order. ConfigError names a run that cannot be built."""
+    from lib.prediction import Predictor
+
+    predictor = Predictor(lambda model: importlib.import_module(f"{model}.train").build_model)
+    found = []
+    for run in runs:
+        try:
+            found.append(predictor.predict(run))
+        except ValueError as error:
+            raise ConfigError([f"{run.run_id}: {error}"]) from error
+    return predictor, found
+
+
+def largest_batches(predictor: Predictor, found: list[Prediction], gpu_mib: float) -> dict[str, int]:
+    """The largest batch of each run that fits, by run id."""
+    limit = int(available_mib(gpu_mib) * MIB)
+    return {one.config.run_id: predictor.largest_batch(one.config, limit) for one in found}
+
+
+def as_json(one: Prediction, gpu_mib: float | None, batches: dict[str, int]) -> dict[str, Any]:
+    """One run as JSON holds it. All figures in bytes, predicted."""
+    config = one.config
+    record: dict[str, Any] = {
+        "run": config.run_id,
+        "precision": config.precision,
+        "batch_size": config.batch_size,
+        "predicted_peak": one.peak,
+        "predicted_training_peak": {stage: one.training_peak(stage) for stage in one.stages},
+        "predicted_evaluation_peak": one.evaluation_peak,
+        "stages": one.stages,
+    }
+    if gpu_mib:
+        record |= {"fits": one.peak <= available_mib(gpu_mib) * MIB, "largest_batch": batches[config.run_id]}
+    return record
+
+
+if __name__ == "__main__":
+    sys.exit(main())
