@@ -43,7 +43,7 @@ def comparison(a: Results, b: Results) -> tuple[list[list[str]], list[str]]:
         )
     for mine, other, name in ((groups_a, groups_b, a.name), (groups_b, groups_a, b.name)):
         told += [f"only in {name}: {key[0]} {group.label}" for key, group in mine.items() if key not in other]
-    return rows, told + _different_settings(groups_a, groups_b)
+    return rows, _different_settings(groups_a, groups_b) + told
 
 
 def _percent(before: Stat | None, after: Stat | None) -> str:
@@ -69,7 +69,7 @@ def compare(path_a: Path, path_b: Path) -> int:
         "run", "accuracy % A", "B", "B - A", "memory MiB A", "B", "change", "seconds A", "B", "change"
     )  # fmt: skip
     if rows:
-        print_table(headings, rows, {0})
+        print_table(headings, rows, {0}, (9, 8, 7, 5, 4))
         print("\nAccuracy: last epoch; B - A ± its standard error, where both sides have seeds.")
         figures = {MEMORY_FIGURES[r.of_model(m).memory_figure] for r in (a, b) for m in r.models}
         print("Memory: " + " against ".join(sorted(figures)) + ".")

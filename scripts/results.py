@@ -41,6 +41,7 @@ HEADINGS = (
     "memory MiB", "state B/weight", "seconds", "acc. per 100 MiB", "runs",
 )  # fmt: skip
 TEXT_COLUMNS = {0, 1, 2, 12}  # the other columns hold numbers and are aligned to the right
+LEAST_NEEDED = (12, 11, 6, 0, 10, 5, 7, 9)  # what a narrow terminal goes without, in this order
 
 
 def accuracy_per_100_mib(group: Group, figure: str) -> Stat | None:
@@ -174,7 +175,8 @@ def summary(results_dir: Path) -> int:
     if not results.runs:
         print(f"{results_dir}: no runs in this folder", file=sys.stderr)
         return 1
-    print_table(HEADINGS, [cells(line) for line in records(results)], TEXT_COLUMNS)
+    droppable = [i for i in LEAST_NEEDED if i or len(results.models) == 1]
+    print_table(HEADINGS, [cells(line) for line in records(results)], TEXT_COLUMNS, droppable)
     print("\n" + "\n".join(remarks(results)))
     if troubles := shortened(results.troubles()):
         print("\nNot in the means:\n" + "\n".join(f"  {trouble}" for trouble in troubles))
@@ -183,14 +185,10 @@ def summary(results_dir: Path) -> int:
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("summary", help="print and write the table of one results folder")
-    one.add_argument(
-        "dir", nargs="?", help="a results folder, or its name under --root (default: the newest)"
-    )
+    one.add_argument("dir", nargs="?", help="a results folder, or its name under --root (default: the newest)")
     two = commands.add_parser("compare", help="what changed from A to B")
     two.add_argument("a")
     two.add_argument("b")

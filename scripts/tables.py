@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 #: A cell whose figure is not known.
@@ -15,25 +17,30 @@ def shortened(sentences: Sequence[str], most: int = 20) -> list[str]:
     return [*sentences[:most], *([f"... and {more} more"] if more > 0 else [])]
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], text_columns: set[int]) -> None:
-    """A table fitted to the terminal, or plain aligned lines where stdout is none."""
-    if not sys.stdout.isatty():
-        widths = [max(len(row[i]) for row in (headings, *rows)) for i in range(len(headings))]
-        for row in (headings, *rows):
-            padded = (
-                cell.ljust(width) if i in text_columns else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            print("  ".join(padded).rstrip())
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def print_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], text_columns: set[int], droppable: Sequence[int] = ()
+) -> None:
+    """Aligned columns; those not in `text_columns` to the right.
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for i, heading in enumerate(headings):
-        table.add_column(Text(heading), justify="left" if i in text_columns else "right")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    Console(highlight=False).print(table)
+    A terminal that is too narrow goes without the `droppable` columns, one after the other, and is told which.
+    """
+    kept = list(range(len(headings)))
+    folded = [textwrap.wrap(heading, 9, break_long_words=False) for heading in headings]
+    widths = [max(map(len, [*folded[i], *(row[i] for row in rows)]), default=0) for i in kept]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6
+    dropped = []
+    for i in droppable:
+        if sum(widths[k] + 2 for k in kept) - 2 > room:
+            kept.remove(i)
+            dropped.append(headings[i])
+    height = max(len(folded[i]) for i in kept)
+    lines = [["" if height - n > len(folded[i]) else folded[i][n - height] for i in kept] for n in range(height)]
+    lines += [["-" * widths[i] for i in kept], *([row[i] for i in kept] for row in rows)]
+    for line in lines:
+        cells = [
+            cell.ljust(widths[i]) if i in text_columns else cell.rjust(widths[i])
+            for i, cell in zip(kept, line, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
+    if dropped:
+        print(f"Too narrow for: {', '.join(dropped)}.")

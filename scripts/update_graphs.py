@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from lib.rundir import write_atomic
 from scripts import compact
+from scripts.predicted import with_predictions
 from scripts.reading import find, load, newest
 from scripts.runs import Results
 
@@ -57,6 +58,7 @@ def from_results(path: Path, images: Path | None) -> int:
     if not results.runs:
         print(f"{path}: no runs in this folder", file=sys.stderr)
         return 1
+    results = with_predictions(results)
     for model in results.models:
         small = compact.shrink(results.of_model(model))
         files, told = draw(small)

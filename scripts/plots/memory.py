@@ -218,7 +218,11 @@ def memory_by_category(results: Results) -> Picture:
     peaks = [_mean_memory(g, Run.memory_at_peak) for g in groups]
     predicted = [Stat.of(number(run.summary.get("memory_predicted")) for run in g.counted) for g in groups]
     if not any(predicted):
-        missing.append("No predicted peak is recorded with these runs.")
+        missing.append("There is no predicted peak for these runs.")
+    else:
+        missing.insert(
+            0, "◆ predicted without a GPU, with the data set and temporary tensors, which the bars leave out."
+        )
     unit, scale = look.bytes_unit(sum(peak.values()) for peak in peaks)
     title = "Memory of training by category: bytes counted from the tensors"
     size = (6.2, 1.4 + 0.34 * len(groups))
@@ -229,12 +233,11 @@ def memory_by_category(results: Results) -> Picture:
         total = _stack(axes[0], row, peak, scale)
         axes[0].annotate(f" {total / scale:,.2f}", (total / scale, row), va="center", fontsize=8.5)
         if guess:
-            axes[0].plot(guess.mean / scale, row, marker="d", color=look.INK, markersize=6, linestyle="none")
+            look_of = {"marker": "d", "markersize": 7, "markeredgecolor": "white", "linestyle": "none", "zorder": 5}
+            axes[0].plot(guess.mean / scale, row, color=look.INK, **look_of)
         _states_row(axes[1], row, group)
     axes[0].set_yticks(rows, [group.label for group in groups])
-    axes[0].set_title(
-        "All categories, at the epoch with the largest sum" + (" (◆ predicted)" if any(predicted) else "")
-    )
+    axes[0].set_title("At the peak of training" + (" (◆ predicted)" if any(predicted) else ""))
     axes[1].set_title("States at the end (bar), and at most (line)")
     axes[0].set_xlabel(f"peak ({unit})")
     axes[1].set_xlabel("optimizer + pruning state (bytes per parameter)")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import compare, reading, results
+from scripts import compare, reading, results, tables
 from scripts.runs import MIB, Run, Stat
 from tests.scripts.fake_results import compare_matrix, make_results, make_run
 
@@ -172,3 +172,15 @@ def test_a_folder_that_is_not_there_is_one_sentence_and_exit_code_2(
 ) -> None:
     assert results.main([*arguments, "--root", str(tmp_path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_narrow_terminal_goes_without_the_least_needed_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [["adamw", "98.50", "12.0"]]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    tables.print_table(["optimizer", "accuracy", "seconds"], rows, {0}, (2,))
+    out = capsys.readouterr().out
+    assert "98.50" in out and "12.0" not in out and "Too narrow for: seconds." in out
+    assert max(map(len, out.splitlines()[:3])) <= 20

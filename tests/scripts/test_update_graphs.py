@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from pathlib import Path
 
 import pytest
 
-from scripts import update_graphs
+from scripts import predicted, reading, update_graphs
 from tests.scripts.fake_results import compare_matrix, make_results, make_run
 
 FEW = [("adamw", "none", 0.0), ("adamwprune", "state", 0.7)]
@@ -85,3 +86,20 @@ def test_39_runs_take_less_than_20_seconds_of_work(tmp_path: Path) -> None:
     start = time.process_time()
     assert run(tmp_path) == 0
     assert time.process_time() - start < 20
+
+
+def test_predicted_peaks_are_kept_and_shown_beside_the_measured_ones(tmp_path: Path) -> None:
+    folder = make_results(tmp_path / "results", FEW, epochs=2)
+    entries = [{"run": path.name, "predicted_peak": 12_000_000} for path in folder.iterdir() if path.is_dir()]
+    (folder / predicted.FILE).write_text(json.dumps(entries))
+    results = predicted.with_predictions(reading.load(folder))
+    assert {run.summary["memory_predicted"] for run in results.runs} == {12_000_000}
+    assert run(tmp_path) == 0
+    assert f'"memory_predicted":12000000' in (tmp_path / "images" / "lenet5" / "data.json").read_text()
+
+
+def test_a_prediction_that_cannot_be_made_stops_nothing(tmp_path: Path) -> None:
+    folder = make_results(tmp_path / "results", FEW[:1], epochs=2)
+    (folder / predicted.FILE).write_text('[{"run": ')
+    (run_of_it,) = predicted.with_predictions(reading.load(folder)).runs
+    assert "memory_predicted" not in run_of_it.summary

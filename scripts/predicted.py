@@ -1,0 +1,54 @@
+"""Predicted peaks of the runs of a results folder, kept there as predicted.json once they are made."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from lib.rundir import write_atomic
+from scripts.runs import Results, number
+
+FILE = "predicted.json"
+SECONDS = 120  # for the child that rehearses the steps; with it torch stays out of this process
+
+
+def with_predictions(results: Results) -> Results:
+    """The same results, each run's summary with `memory_predicted` in bytes where a prediction could be made."""
+    if results.path is None:
+        return results
+    peaks = read(results.path / FILE)
+    if not {run.name for run in results.runs} <= peaks.keys():
+        predict(results)
+        peaks = read(results.path / FILE)
+    runs = [
+        replace(run, summary=run.summary | {"memory_predicted": peaks[run.name]}) if run.name in peaks else run
+        for run in results.runs
+    ]
+    return replace(results, runs=tuple(runs))
+
+
+def read(path: Path) -> dict[str, float]:
+    """Bytes by run id from what `memory.py --json` wrote; empty where there is nothing whole to read."""
+    try:
+        entries = json.loads(path.read_text())
+        found = {str(entry["run"]): number(entry["predicted_peak"]) for entry in entries}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {name: peak for name, peak in found.items() if peak is not None}
+
+
+def predict(results: Results) -> None:
+    """Let memory.py predict all runs from their config.yaml. Where it cannot, there is no prediction, and no error."""
+    assert results.path is not None
+    configs = [path for run in results.runs if run.path and (path := run.path / "config.yaml").is_file()]
+    documents = "".join(f"---\n{path.read_text(errors='replace')}\n" for path in configs)
+    command = [sys.executable, str(Path(__file__).with_name("memory.py")), "--runs", "--json"]
+    try:
+        done = subprocess.run(command, input=documents, capture_output=True, text=True, timeout=SECONDS, check=True)
+        json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return
+    write_atomic(results.path / FILE, done.stdout)
