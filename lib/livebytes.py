@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -20,11 +21,12 @@ class LiveBytes(TorchDispatchMode):
     """Counts the bytes of all storages that operations bring forth, for as long as they live.
 
     A storage is of the kind that `kind` names when it appears, until `assign` says otherwise. `highest` is the
-    composition at the moment of the largest total since it was last cleared.
+    composition at the moment of the largest total since it was last cleared. What was there `before` does not count.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: Iterable[Tensor] = ()) -> None:
         super().__init__()
+        self._before = {storage_key(tensor) for tensor in before}
         self.kind = "temporary"
         self.now: Counter[str] = Counter()
         self.highest: Bytes = {}
@@ -55,7 +57,7 @@ class LiveBytes(TorchDispatchMode):
     def _add(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         key = storage._cdata
-        if key in self._alive:
+        if key in self._alive or key in self._before:
             return
         size = storage.nbytes()
         self._alive[key] = (size, self.kind, weakref.ref(storage, partial(self._drop, key)))

@@ -1,0 +1,225 @@
+"""lib/prediction.py: predictions agree with what real runs on the CPU hold, and allocate nothing themselves."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lib import data as datasets
+from lib import memory
+from lib.config import RunConfig
+from lib.data import Data
+from lib.datacheck import check
+from lib.livebytes import LiveBytes
+from lib.prediction import CATEGORIES, MOMENTS, Prediction, Predictor, total
+from lib.pruning import masks
+from lib.rehearsal import SHAPES, fake_data, rehearsal
+from lib.trainer import Training
+from resnet18.model import ResNet18
+from tests.lib.training import folder, lenet5, tiny
+
+MIB = 2**20
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def resnet(config: RunConfig, data: Data) -> nn.Module:
+    return ResNet18(data.channels, data.classes, config.width or 64)
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor({"lenet5": lenet5, "resnet18": resnet}.__getitem__)
+
+
+def small(optimizer: str = "adamw", method: str = "none", sparsity: float = 0.9, **changes: Any) -> RunConfig:
+    return tiny(optimizer, method, sparsity, device="cpu", precision="fp32", eval_batch_size=64, **changes)
+
+
+def after(prediction: Prediction, category: str) -> int:
+    return list(prediction.stages.values())[-1]["pass"][category]
+
+
+def real_step(config: RunConfig, path: Path) -> tuple[Training, int]:
+    """A run after one step, and the most bytes that came to life in its second one."""
+    training = Training(config, folder(path), lenet5, None, lambda line: None)
+    training.model.train()
+    training.train_step(*next(datasets.batches(training.data, config, 0)), 0)
+    training.optimizer.zero_grad()
+    with LiveBytes(before=training.model.state_dict().values()) as live:
+        source = datasets.batches(training.data, config, 0)  # lives on in the loop, and some of its tensors with it
+        training.train_step(*next(source), 1)
+    return training, sum(live.highest.values())
+
+
+# --- the counter itself ---------------------------------------------------------------------------------------
+
+
+def test_live_bytes_follows_births_and_deaths_and_counts_views_once() -> None:
+    with LiveBytes() as live:
+        live.kind = "weights"
+        a = torch.zeros(100)
+        live.kind = "activations"
+        b = a + 1
+        c = b.view(10, 10)
+        assert dict(live.now) == {"weights": 400, "activations": 400}
+        d = c * 2
+        del b, c
+        assert live.now["activations"] == 400
+        assert sum(live.highest.values()) == 1200
+        live.assign(d, "gradients")
+        del d
+        assert live.now.total() == 400
+        live.forget()
+        assert live.highest == {"weights": 400, "activations": 0, "gradients": 0}
+        a.add_(1)  # in place: nothing new
+        assert live.now.total() == 400
+
+
+def test_live_bytes_counts_fake_tensors_as_real_ones() -> None:
+    def work() -> None:
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 30 * 30, 10))
+        F.cross_entropy(model(torch.zeros(4, 3, 32, 32)), torch.zeros(4, dtype=torch.int64)).backward()
+
+    with LiveBytes() as real:
+        work()
+    with rehearsal() as fake:
+        work()
+    assert sum(real.highest.values()) == sum(fake.highest.values()) > 100_000
+
+
+# --- against real runs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_predicted_training_pass_is_what_a_real_step_on_the_cpu_needs(
+    predictor: Predictor, tmp_path: Path, precision: str
+) -> None:
+    config = replace(small(), precision=precision)
+    _, measured = real_step(config, tmp_path)
+    held = predictor.predict(config).stages["start"]["pass"]
+    with rehearsal():
+        data = fake_data(config)
+        stored = [data.train_images, data.train_labels, data.test_images, data.test_labels, data.mean, data.std]
+        dataset = sum(tensor.numel() * tensor.element_size() for tensor in stored)
+    there_before = dataset + sum(held[name] for name in ("weights", "buffers", "optimizer_state", "pruning_state"))
+    assert total(held) - there_before == pytest.approx(measured, rel=0.002)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "method"),
+    [("sgd", "none"), ("adamwadv", "none"), ("adamwspam", "magnitude"), ("adam", "movement"), ("adamwprune", "state")],
+)
+def test_predicted_states_are_those_of_the_live_tensors(
+    predictor: Predictor, tmp_path: Path, optimizer: str, method: str
+) -> None:
+    config = small(optimizer, method)
+    predicted = predictor.predict(config)
+    training, _ = real_step(config, tmp_path)
+    live = memory.account(training.model, training.optimizer, training.pruner)
+    for name in memory.CATEGORIES:
+        moment = "evaluation" if name == "gradients" else "pass"  # all gradients exist by then
+        assert predicted.stages["start"][moment][name] == live[name], name
+    if method == "none":
+        assert list(predicted.stages) == ["start"]
+        return
+    batches = list(datasets.batches(training.data, config, 0))
+    while training.pruner.phase(training.progress.step + 1) != "finetune":
+        training.train_step(*batches[training.progress.step % 4], training.progress.step)
+        training.progress.step += 1
+    for _ in range(2):
+        training.train_step(*batches[0], training.progress.step)
+    live = memory.account(training.model, training.optimizer, training.pruner)
+    assert after(predicted, "optimizer_state") == pytest.approx(live["optimizer_state"], rel=0.001)
+    assert after(predicted, "pruning_state") == live["pruning_state"]
+
+
+def test_adamwprune_ends_at_eight_bytes_a_survivor_and_one_bit_a_weight(predictor: Predictor) -> None:
+    prunable, rest = 61_470, 61_750 - 61_470
+    for sparsity in (0.5, 0.7, 0.9):
+        predicted = predictor.predict(small("adamwprune", "state", sparsity))
+        states = after(predicted, "optimizer_state") + after(predicted, "pruning_state")
+        assert states - 8 * rest == pytest.approx((8 * (1 - sparsity) + 1 / 8) * prunable, abs=100)
+    dense = predictor.predict(small("adamwprune", "none")).stages["start"]["pass"]
+    assert predicted.stages["start"]["pass"]["optimizer_state"] == dense["optimizer_state"]
+
+
+def test_dynamic_mode_is_small_from_the_first_step(predictor: Predictor) -> None:
+    predicted = predictor.predict(small("adamwprune", "state", mode="dynamic", ranking="erk"))
+    sizes = {stage: held["pass"]["optimizer_state"] for stage, held in predicted.stages.items()}
+    assert sizes["start"] == sizes["ramp"] == sizes["after"]
+
+
+def test_movement_holds_scores_and_values_until_the_ramp_ends(predictor: Predictor) -> None:
+    predicted = predictor.predict(small("adamw", "movement"))
+    bits = sum(masks.packed_size(n) for n in (150, 2400, 48_000, 10_080, 840))
+    sizes = [held["pass"]["pruning_state"] for held in predicted.stages.values()]
+    assert sizes == [8 * 61_470, 8 * 61_470 + bits, bits]
+
+
+# --- what it promises beside ----------------------------------------------------------------------------------
+
+
+def test_prediction_of_a_large_run_allocates_nothing_and_leaves_nothing_behind(predictor: Predictor) -> None:
+    config = replace(small(), model="resnet18", dataset="cifar10", train_images=0, width=64, batch_size=512)
+    positions, state = masks.positions, torch.random.get_rng_state()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    predicted = predictor.predict(config)
+    grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert predicted.peak / MIB > 2000
+    assert grown_mib < 250
+    assert masks.positions is positions
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert type(masks._byte_table(torch.device("cpu"))) is torch.Tensor
+
+
+def test_parts_of_every_moment_are_named_and_none_is_negative(predictor: Predictor) -> None:
+    predicted = predictor.predict(small("adamwprune", "state"))
+    assert list(predicted.stages) == ["start", "ramp", "after"]
+    for moments in predicted.stages.values():
+        assert tuple(moments) == MOMENTS
+        for held in moments.values():
+            assert tuple(held) == CATEGORIES
+            assert all(size >= 0 for size in held.values())
+    assert predicted.peak == max(predicted.evaluation_peak, *(predicted.training_peak(s) for s in predicted.stages))
+
+
+def test_largest_batch_fits_and_the_next_one_does_not(predictor: Predictor) -> None:
+    config = small(dataset="mnist", train_images=0)
+    limit = 150 * MIB
+    batch = predictor.largest_batch(config, limit)
+    assert batch % 8 == 0 and batch > 64
+    assert predictor.predict(replace(config, batch_size=batch)).peak <= limit
+    assert predictor.predict(replace(config, batch_size=batch + 16)).peak > limit
+
+
+def test_largest_batch_is_none_or_the_whole_set_where_that_is_so(predictor: Predictor) -> None:
+    config = small(train_images=300)
+    assert predictor.largest_batch(config, 1 * MIB) == 0
+    assert predictor.largest_batch(config, 1000 * MIB) == 300
+
+
+def test_auto_precision_counts_as_on_a_gpu_unless_the_cpu_is_asked_for(predictor: Predictor) -> None:
+    config = replace(small(), precision="auto")
+    assert predictor.predict(config).config.precision == "fp32"
+    assert predictor.predict(replace(config, device="auto")).config.precision == "bf16"
+
+
+@pytest.mark.parametrize("dataset", ["mnist5k", "synthetic"])
+def test_shapes_known_beforehand_are_those_of_the_datasets(dataset: str) -> None:
+    source = check(dataset)
+    assert SHAPES[dataset][:2] == (source.train_images, source.test_images)
