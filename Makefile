@@ -117,7 +117,8 @@ soak: packages-dev ## the long tests
 .PHONY: clean
 clean: ## remove caches; configuration, data and results stay
 	$(Q)rm -rf build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis ./*.egg-info
-	$(Q)find lib lenet5 resnet18 scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	$(Q)find . '(' -name .venv -o -name .git -o -name data -o -name results ')' -prune -o \
+	-name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: mrproper
 mrproper: clean ## remove the configuration and .venv too; data and results stay

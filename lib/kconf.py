@@ -185,7 +185,7 @@ def menu(symbols: Symbols, path: Path) -> None:
     """Edit the symbols in the terminal; saved to `path` when the user says so."""
     import menuconfig  # type: ignore[import-untyped]  # comes with kconfiglib; needs curses
 
-    with clean_environment(KCONFIG_CONFIG=str(path)):
+    with contextlib.chdir(path.parent), clean_environment(KCONFIG_CONFIG=path.name):
         menuconfig.menuconfig(symbols.kconfig)
 
 

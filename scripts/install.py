@@ -61,9 +61,9 @@ def install(folder: Path, requirements: Path, stamp: Path) -> int:
             return 0
         print(f"setting up {folder} with {requirements} (once; some minutes)", file=sys.stderr)
         python = folder / "bin" / "python"
-        if not (python.exists() and succeeds(python, "-m", "pip", "--version")):
-            if not succeeds(sys.executable, "-m", "venv", folder, show=True):
-                return failed(f"{sys.executable} cannot make {folder}; on Debian and Ubuntu install python3-venv")
+        there = python.exists() and succeeds(python, "-m", "pip", "--version")
+        if not there and not succeeds(sys.executable, "-m", "venv", folder, show=True):
+            return failed(f"{sys.executable} cannot make {folder}; on Debian and Ubuntu install python3-venv")
         pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
         if not succeeds(*pip, "-r", requirements, show=True):
             return failed(f"the packages of {requirements} could not be installed; run make again when that is mended")
