@@ -10,8 +10,6 @@ from scripts.sharing import CONTEXT_MIB, FRAGMENTATION, MIB, available_mib
 if TYPE_CHECKING:
     from lib.prediction import Prediction
 
-WIDTH = 9  # of a column of figures
-
 
 def mib(size: float) -> str:
     """Bytes as MiB."""
@@ -52,15 +50,16 @@ def heading(one: Prediction) -> Iterator[str]:
 def table(runs: Sequence[Prediction], gpu_mib: float | None, batches: dict[str, int]) -> Iterator[str]:
     """One line for each run: states and training peak at their highest and after pruning; the run's peak."""
     names = [one.config.run_id.removeprefix(f"{one.config.model}_") for one in runs]
-    left = max(len(name) for name in (*names, "run"))
+    cells = [[mib(size) for size in (*figures(one), one.peak)] for one in runs]
+    left = 2 + max(len(name) for name in (*names, "run"))
+    width = max(9, 2 + max(len(cell) for row in cells for cell in row))
     pairs = ("optimizer state", "pruning state", "training peak")
-    yield "  " + " " * left + "".join(f"{pair:>{2 * WIDTH}}" for pair in pairs) + f"{'peak of':>{WIDTH}}"
+    yield " " * left + "".join(f"{pair:>{2 * width}}" for pair in pairs) + f"{'peak of':>{width}}"
     columns = ("most", "after") * 3 + ("the run",)
     more = f"{'fits':>6}{'largest batch':>15}" if gpu_mib else ""
-    yield "  " + f"{'run':<{left}}" + "".join(f"{column:>{WIDTH}}" for column in columns) + more
-    for name, one in zip(names, runs, strict=True):
-        cells = [mib(size) for size in (*figures(one), one.peak)]
-        line = f"  {name:<{left}}" + "".join(f"{cell:>{WIDTH}}" for cell in cells)
+    yield f"{'  run':<{left}}" + "".join(f"{column:>{width}}" for column in columns) + more
+    for name, one, row in zip(names, runs, cells, strict=True):
+        line = f"{'  ' + name:<{left}}" + "".join(f"{cell:>{width}}" for cell in row)
         if gpu_mib:
             fits = "yes" if one.peak <= available_mib(gpu_mib) * MIB else "no"
             largest = batches[one.config.run_id]

@@ -1,0 +1,118 @@
+"""scripts/memory.py and scripts/sharing.py: what `make memory` prints, and how many runs share a GPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lib import kconf
+from lib.config import RunConfig, run_config
+from lib.prediction import MOMENTS, Prediction
+from scripts import memory, sharing
+from scripts.memory_table import text
+
+ROOT = Path(memory.__file__).resolve().parents[1]
+MIB = 2**20
+
+
+def config(optimizer: str = "adamw", method: str = "none") -> RunConfig:
+    return run_config(kconf.defaults(ROOT), "lenet5", optimizer, method, 0.7, seed=0)
+
+
+def prediction(run: RunConfig, *, peak: int, states: int, stages: tuple[str, ...]) -> Prediction:
+    held = dict.fromkeys(("weights", "gradients", "buffers", "pruning_state", "data", "temporary"), 0)
+    whole = held | {"optimizer_state": states * MIB, "activations": (peak - states) * MIB}
+    return Prediction(run, {stage: dict.fromkeys(MOMENTS, whole) for stage in stages})
+
+
+def test_every_run_of_the_matrix_has_a_line_and_the_presets_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert memory.main(["--config", str(ROOT / "defconfigs/quickstart"), "BATCH_SIZE=64"]) == 0
+    table = capsys.readouterr().out
+    assert "lenet5, mnist5k, fp32, batch 64" in table
+    lines = [line.split() for line in table.splitlines()]
+    runs = [words for words in lines if words and words[0] in ("adamw_none", "adamwprune_state_70")]
+    assert len(runs) == 2
+    assert all(len(words) == 8 for words in runs)
+    assert all(float(word) >= 0 for words in runs for word in words[1:])
+
+
+def test_json_says_in_bytes_what_fits_and_the_largest_batch(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--config", str(ROOT / "defconfigs/lenet5-adamwprune"), "--json", "--gpu-mib", "850"]
+    assert memory.main([*arguments, "LENET5_DATASET=mnist5k", "EVAL_BATCH_SIZE=100"]) == 0
+    (run,) = json.loads(capsys.readouterr().out)
+    assert run["run"] == "lenet5_adamwprune_state_70"
+    assert run["fits"] is True
+    assert run["predicted_peak"] <= sharing.available_mib(850) * MIB
+    assert 256 < run["largest_batch"] < 4000
+    after, start = (run["stages"][stage]["pass"]["optimizer_state"] for stage in ("after", "start"))
+    assert after < 0.35 * start
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["EPOCH=3"], "EPOCHS"),
+        (["--config", "defconfigs/nope"], "nope"),
+        (["LENET5_BATCH_SIZE=0"], "LENET5_BATCH_SIZE"),
+        (["MIN_DENSITY=0.9", "TARGET_SPARSITY=0.9"], "min_density"),
+    ],
+)
+def test_wrong_configuration_is_one_sentence_and_code_2(
+    wrong: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = wrong if "--config" in wrong else ["--config", str(ROOT / "defconfigs/lenet5-adamwprune"), *wrong]
+    assert memory.main(given) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err and captured.out == ""
+
+
+@pytest.mark.parametrize("size", ["x", "0", "-5", "nan", "1e12"])
+def test_gpu_mib_that_is_no_size_ends_with_code_2(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        memory.main([f"--gpu-mib={size}"])
+    assert ended.value.code == 2
+    assert "GPU_MIB" in capsys.readouterr().err
+
+
+def test_table_shows_the_most_and_the_last_and_never_cuts_a_figure() -> None:
+    run = config("adamwprune", "state")
+    one = prediction(run, peak=123_456, states=100, stages=("start", "ramp", "after"))
+    one.stages["after"]["pass"] = one.stages["after"]["pass"] | {"optimizer_state": 30 * MIB}
+    shown = text([one], 200_000.0, {run.run_id: 4096})
+    line = next(line for line in shown.splitlines() if "state_70" in line).split()
+    assert line[1:3] == ["100.0", "30.0"]
+    assert line[-3:] == ["123,456.0", "yes", "4,096"]
+    assert text([one], 1000.0, {run.run_id: 0}).splitlines()[-4].split()[-2:] == ["no", "none"]
+
+
+def test_runs_share_a_gpu_only_as_far_as_the_largest_of_them_fit_together() -> None:
+    context = sharing.CONTEXT_MIB
+    need = context + 950 / (1 - sharing.FRAGMENTATION)  # 1000 MiB with fragmentation
+    assert need == context + 1000
+    assert sharing.that_fit([950] * 8, 2 * need) == 2
+    assert sharing.that_fit([950] * 8, 2 * need - 1) == 1
+    assert sharing.that_fit([950, 10, 10], 3400) == 2  # the largest, and one small one
+    assert sharing.that_fit([950] * 8, 10) == 1  # one is tried all the same
+    assert sharing.that_fit([1] * 100, 1e6) == sharing.MOST
+
+
+def test_matrix_runner_learns_it_from_a_process_of_its_own() -> None:
+    runs = [config(), config("adamwprune", "state")]
+    assert sharing.runs_that_share(runs, 16_000) == 2
+    assert sharing.runs_that_share(runs, 700) == 1
+    assert sharing.runs_that_share(runs[:1], 16_000) == 1
+
+
+def test_sharing_falls_back_to_one_run_where_nothing_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing.sys, "executable", "/bin/false")
+    assert sharing.runs_that_share([config(), config("sgd")], 16_000) == 1
+
+
+def test_usage_is_answered_without_torch() -> None:
+    code = "import sys; sys.argv[1:] = ['--help']; import runpy; runpy.run_path('scripts/memory.py', run_name='x')"
+    check = f"{code}; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
