@@ -16,6 +16,7 @@ from torch.optim.adamw import adamw
 
 from ..pruning import masks
 from ..pruning.criteria import Criterion
+from . import native
 
 State = dict[str, Any]
 Scores = Callable[[], Iterator[Tensor]]
@@ -50,8 +51,15 @@ def adamw_step(
 
 
 def step(weight: Tensor, state: State, group: dict[str, Any]) -> None:
-    """AdamW's update of the survivors: gather weights and gradients, update, scatter the weights back."""
-    vector, slope = masks.flat(weight), masks.flat(_gradient(weight))
+    """AdamW's update of the survivors: gather weights and gradients, update, scatter the weights back.
+
+    With ``fused`` and on the CPU the compiled kernel does this in one go, where it can be built.
+    """
+    vector, slope = masks.flat(weight.detach()), masks.flat(_gradient(weight))
+    if group["fused"] and native.usable(weight):
+        state["step"] += 1
+        native.step(vector, slope, state, group)
+        return
     for start, stop, first, last in _slices(weight, state):
         where = masks.positions(state["mask"], start, stop, last - first)
         values = vector[start:stop].index_select(0, where)
