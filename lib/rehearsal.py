@@ -22,7 +22,7 @@ from .config import RunConfig
 from .data import Data
 from .datacheck import check, list_images
 from .livebytes import Bytes, LiveBytes
-from .optimizers import compact
+from .optimizers import compact, native
 from .optimizers.adamwprune import AdamWPrune
 from .pruning import masks
 from .pruning.movement import Movement
@@ -90,18 +90,26 @@ def fake_data(config: RunConfig) -> Data:
 def rehearsal() -> Iterator[LiveBytes]:
     """Fake tensors, counted. What the mask code keeps for later must be neither fake nor counted, and is forgotten."""
     tables = (masks._byte_table, masks._bit_values)
-    positions = masks.positions
     for table in tables:
         table.cache_clear()
-    # on the CPU positions are found by numpy, for which fake tensors have nothing to read
-    masks.positions = _positions_on_gpu
     try:
-        with torch.random.fork_rng(devices=[]), FakeTensorMode(), LiveBytes() as live:
+        with as_on_gpu(), torch.random.fork_rng(devices=[]), FakeTensorMode(), LiveBytes() as live:
             yield live
     finally:
-        masks.positions = positions
         for table in tables:
             table.cache_clear()
+
+
+@contextlib.contextmanager
+def as_on_gpu() -> Iterator[None]:
+    """The ways of a GPU where the CPU has one of its own that reads memory, which fake tensors have none of."""
+    positions, usable = masks.positions, native.usable
+    masks.positions = _positions_on_gpu
+    native.usable = lambda weight: False
+    try:
+        yield
+    finally:
+        masks.positions, native.usable = positions, usable
 
 
 def _positions_on_gpu(bits: Tensor, start: int, stop: int, kept: int | None = None) -> Tensor:

@@ -1,0 +1,62 @@
+"""lib/inference.py: what it reports is what the tensors and the file hold, and measuring changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from lib import data as datasets
+from lib import inference
+from lib.data import Data
+from tests.lib.training import lenet5, tiny
+
+
+def model_and_data() -> tuple[nn.Module, Data]:
+    config = tiny()
+    data = datasets.load(config, torch.device("cpu"))
+    torch.manual_seed(0)
+    return lenet5(config, data), data
+
+
+def test_memory_is_weights_images_and_the_largest_pair_of_layers() -> None:
+    model, data = model_and_data()
+    (row,) = inference.measure(model, data, tiny(), batch_sizes=[8], seconds=0.0)
+    own = 4 * 61_750 + 2 * (6 + 16) * 4 + 2 * 8 + 8 * 32 * 32 * 4
+    # at the first pooling: the result of the convolution is gone, that of the norm, the pooled one and its indices stay
+    norm, pooled = 8 * 6 * 28 * 28 * 4, 8 * 6 * 14 * 14 * 4
+    convolution_and_norm = 2 * norm
+    assert row["tensor_peak"] - own == max(convolution_and_norm, norm + 3 * pooled)
+    assert "allocator_peak" not in row  # there is no allocator to ask on the CPU
+
+
+def test_larger_batches_take_more_memory_and_sizes_beyond_the_data_are_left_out() -> None:
+    model, data = model_and_data()
+    small = replace(data, test_images=data.test_images[:40])
+    rows = inference.measure(model, small, tiny(), seconds=0.0)
+    assert [row["batch_size"] for row in rows] == [1, 2, 4, 8, 16, 32]
+    assert sorted(row["tensor_peak"] for row in rows) == [row["tensor_peak"] for row in rows]
+    for row in rows:
+        assert abs(row["images_per_second"] * row["latency_ms"] / 1000 - row["batch_size"]) < 1e-6
+
+
+def test_measuring_changes_neither_the_weights_nor_the_mode() -> None:
+    model, data = model_and_data()
+    model.train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    inference.measure(model, data, tiny(), batch_sizes=[4], seconds=0.0)
+    assert model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_sizes_are_those_of_the_file_before_and_after_compression() -> None:
+    model, data = model_and_data()
+    small = replace(data, test_images=data.test_images[:1])
+    sparse = bytes(100_000) + bytes(range(256)) * 10
+    record = inference.inference_test(model, small, tiny(), contextlib.nullcontext(), sparse)
+    assert record["checkpoint_bytes"] == 102_560
+    assert record["compressed_bytes"] == len(zlib.compress(sparse)) < 2000
+    assert [row["batch_size"] for row in record["batches"]] == [1]
