@@ -51,10 +51,11 @@ def layer_sparsity(results: Results) -> Picture:
     title = "Sparsity of each layer at the end of training"
     figure, (ax,) = look.sheet(title, results, (1, 1), size, (), missing)
     kept = np.clip(1 - table, 0.005, 1)
-    image = ax.imshow(kept, aspect="auto", cmap="cividis", norm=LogNorm(0.01, 1))
+    scale = LogNorm(float(np.clip(0.8 * np.nanmin(kept), 0.005, 0.5)), 1)
+    image = ax.imshow(kept, aspect="auto", cmap="cividis", norm=scale)
     for (row, column), value in np.ndenumerate(table):
         text = "–" if math.isnan(value) else f"{100 * value:.0f}" if many else f"{100 * value:.1f} %"
-        ink = "black" if kept[row, column] > 0.12 else "white"
+        ink = "black" if math.isnan(value) or scale(kept[row, column]) > 0.45 else "white"
         ax.text(column, row, text, ha="center", va="center", fontsize=8 if many else 9, color=ink)
     ax.set_yticks(range(len(groups)), [group.label for group in groups])
     short = [layer.removesuffix(".weight") for layer in layers]
@@ -62,8 +63,9 @@ def layer_sparsity(results: Results) -> Picture:
     ax.set_xlabel("layer, from input to output; sparsity in % of its weights")
     ax.grid(visible=False)
     ax.tick_params(length=0)
-    bar = figure.colorbar(image, ax=ax, ticks=[0.01, 0.03, 0.1, 0.3, 1], pad=0.01)
-    bar.ax.set_yticklabels(["1", "3", "10", "30", "100"])
+    ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if tick >= scale.vmin]
+    bar = figure.colorbar(image, ax=ax, ticks=ticks, pad=0.01)
+    bar.ax.set_yticklabels([f"{100 * tick:g}" for tick in ticks])
     bar.ax.minorticks_off()
     bar.set_label("weights kept (%)")
     return Picture(name, figure, missing)

@@ -9,10 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from scripts import predicted, reading, update_graphs
+from scripts import plots, predicted, reading, update_graphs
 from tests.scripts.fake_results import compare_matrix, make_results, make_run
 
 FEW = [("adamw", "none", 0.0), ("adamwprune", "state", 0.7)]
+
+
+ALL_PICTURES = plots.PICTURES
+
+
+@pytest.fixture(autouse=True)
+def two_pictures_and_no_rehearsals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happens to files does not depend on how many pictures there are; predictions take seconds of torch."""
+    monkeypatch.setattr(plots, "PICTURES", ALL_PICTURES[:1] + ALL_PICTURES[-1:])
+    monkeypatch.setattr(predicted, "predict", lambda results: None)
 
 
 def run(tmp_path: Path, *arguments: str) -> int:
@@ -81,7 +91,8 @@ def test_nothing_to_draw_is_one_sentence_and_exit_code_2(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_39_runs_take_less_than_20_seconds_of_work(tmp_path: Path) -> None:
+def test_39_runs_take_less_than_20_seconds_of_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "PICTURES", ALL_PICTURES)
     make_results(tmp_path / "results", compare_matrix(), epochs=20)
     start = time.process_time()
     assert run(tmp_path) == 0
@@ -95,11 +106,13 @@ def test_predicted_peaks_are_kept_and_shown_beside_the_measured_ones(tmp_path: P
     results = predicted.with_predictions(reading.load(folder))
     assert {run.summary["memory_predicted"] for run in results.runs} == {12_000_000}
     assert run(tmp_path) == 0
-    assert f'"memory_predicted":12000000' in (tmp_path / "images" / "lenet5" / "data.json").read_text()
+    assert '"memory_predicted":12000000' in (tmp_path / "images" / "lenet5" / "data.json").read_text()
 
 
-def test_a_prediction_that_cannot_be_made_stops_nothing(tmp_path: Path) -> None:
+def test_a_prediction_that_cannot_be_made_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
     folder = make_results(tmp_path / "results", FEW[:1], epochs=2)
     (folder / predicted.FILE).write_text('[{"run": ')
+    (folder / "lenet5_adamw_none" / "config.yaml").write_text("model: nothing we know\n")
     (run_of_it,) = predicted.with_predictions(reading.load(folder)).runs
     assert "memory_predicted" not in run_of_it.summary
