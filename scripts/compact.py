@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -26,7 +27,7 @@ CONFIG = (
 )  # fmt: skip
 SUMMARY = (
     "final_accuracy", "best_accuracy", "best_epoch", "final_sparsity", "parameters", "prunable", "seconds",
-    "device", "memory", "memory_peak", "allocator_peak", "memory_predicted", "synthetic", "sampled",
+    "device", "memory", "memory_peak", "allocator_peak", "memory_predicted", "synthetic", "sampled", "inference",
 )  # fmt: skip
 METRICS = (
     "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "sparsity", "epoch_seconds", "time"
@@ -82,7 +83,7 @@ def _shrink_run(run: Run, points: int) -> Run:
         run,
         config=_pick(run.config, CONFIG),
         status=_short_reason(_pick(run.status, ("state", "reason", "epochs"))),
-        summary=rounded(_pick(run.summary | {"sampled": sampled(run)}, SUMMARY)),
+        summary=rounded(_pick(run.summary | {"sampled": sampled(run), "inference": _inference(run)}, SUMMARY)),
         metrics=[rounded(_since(row, origin)) for row in metrics],
         samples=[rounded(_since(row, origin)) for row in samples],
         importance=rounded(_spread(run.importance, 3), 4),
@@ -90,13 +91,25 @@ def _shrink_run(run: Run, points: int) -> Run:
     )
 
 
+def _inference(run: Run) -> dict[str, Any] | None:
+    """Of the measured inference only the memory by batch size."""
+    measured = run.summary.get("inference")
+    rows = measured.get("batches") if isinstance(measured, dict) else None
+    if not isinstance(rows, list):
+        return None
+    return {"batches": [_pick(row, ("batch_size", "tensor_peak")) for row in rows if isinstance(row, dict)]}
+
+
 def _pick(record: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: record[name] for name in names if record.get(name) is not None}
 
 
 def _short_reason(status: dict[str, Any]) -> dict[str, Any]:
-    reason = status.get("reason")
-    return status if reason is None else status | {"reason": " ".join(str(reason).split())[:160]}
+    """A reason of one line, without the folders of the user's machine."""
+    if status.get("reason") is None:
+        return status
+    words = " ".join(str(status["reason"]).split())
+    return status | {"reason": re.sub(r"(?<![\w.])(?:/[^\s/:]+)+/(?=[^\s/:]+)", "", words)[:160]}
 
 
 def _since(row: dict[str, Any], origin: float) -> dict[str, Any]:

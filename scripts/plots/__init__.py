@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from scripts.plots import curves, memory, overview, pruned, tradeoffs
+from scripts.plots import categories, curves, memory, overview, pruned, tradeoffs
 from scripts.plots.look import Picture, style
 from scripts.runs import Results
 
@@ -17,8 +17,8 @@ PICTURES: tuple[Callable[[Results], Picture], ...] = (
     overview.training_memory_comparison,
     memory.memory_comparison,
     memory.memory_timeline,
-    memory.memory_by_category,
-    memory.train_vs_inference,
+    categories.memory_by_category,
+    categories.train_vs_inference,
     pruned.layer_sparsity,
     pruned.importance_histograms,
 )

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.legend import Legend
 
 from scripts import compact, plots, reading
-from scripts.plots import choice, curves, figures, look, memory, pruned, scale, tradeoffs
+from scripts.plots import categories, choice, curves, figures, look, memory, pruned, scale, tradeoffs
 from scripts.runs import OPTIMIZERS, Results
 from tests.scripts.fake_results import compare_matrix, make_results, make_run
 
@@ -174,6 +174,22 @@ def test_data_file_tells_nothing_of_the_users_machine(tmp_path: Path) -> None:
     text = compact.to_text(small(folder))
     assert "secret" not in text and "/home/me" not in text
     assert compact.from_text(text).command == "make defconfig-lenet5-compare && make EPOCHS=3"
+
+
+def test_measured_inference_is_shown_at_the_batch_size_of_training(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, epochs=2)
+    summary = json.loads((folder / "summary.json").read_text())
+    batches = [{"batch_size": size, "tensor_peak": 300_000 + 1000 * size, "latency_ms": 1.0} for size in (1, 128, 512)]
+    (folder / "summary.json").write_text(json.dumps(summary | {"inference": {"batches": batches}}))
+    group = small(tmp_path).groups[0]
+    held = categories._inference(group, group.first.memory_at_peak())
+    assert sum(held.values()) == pytest.approx(428_000, rel=1e-4)
+
+
+def test_reasons_in_the_data_file_hold_no_folders_of_the_machine(tmp_path: Path) -> None:
+    make_run(tmp_path, state="failed", reason="/home/me/results/x/config.yaml: 3/4 of loss/step: bad")
+    (run,) = small(tmp_path).runs
+    assert run.status["reason"] == "config.yaml: 3/4 of loss/step: bad"
 
 
 def test_sampled_figure_is_the_one_all_runs_have(tmp_path: Path) -> None:
