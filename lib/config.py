@@ -68,6 +68,7 @@ class RunConfig:
     checkpoint_every: int
     monitor: bool
     monitor_interval: float
+    inference_test: bool
     tensorboard: bool
 
     # Only some models have these.

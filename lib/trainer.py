@@ -17,6 +17,7 @@ from . import checkpoint, compute, learning_rate, memory, optimizers, pruning, s
 from . import data as datasets
 from .changes import refuse_changes
 from .config import RunConfig
+from .inference import inference_test
 from .rundir import RunDir, append_json, write_atomic, write_json, write_json_lines
 from .summary import summarise
 
@@ -293,9 +294,13 @@ class Training:
         from safetensors.torch import save
 
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
-        write_atomic(self.run.weights, save(weights))
+        stored = save(weights)
+        write_atomic(self.run.weights, stored)
         self.run.previous_checkpoint.unlink(missing_ok=True)
         summary = summarise(self.config, self.compute, self.model, self.progress.history)
+        if self.config.inference_test:
+            autocast = self.compute.autocast()
+            summary["inference"] = inference_test(self.model, self.data, self.config, autocast, stored)
         write_json(self.run.summary, summary)
         self.enter("done")
         return summary

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
 from lib import data as datasets
 from lib import inference
 from lib.data import Data
-from tests.lib.training import lenet5, tiny
+from tests.lib.training import assert_same_outcome, lenet5, run, tiny
+
+
+@pytest.fixture(autouse=True)
+def leave_the_process_as_it_was() -> Iterator[None]:
+    yield
+    torch.set_flush_denormal(False)  # a run in this process sets it, and later tests draw denormal numbers
 
 
 def model_and_data() -> tuple[nn.Module, Data]:
@@ -60,3 +69,12 @@ def test_sizes_are_those_of_the_file_before_and_after_compression() -> None:
     assert record["checkpoint_bytes"] == 102_560
     assert record["compressed_bytes"] == len(zlib.compress(sparse)) < 2000
     assert [row["batch_size"] for row in record["batches"]] == [1]
+
+
+def test_a_run_that_asks_for_it_keeps_the_figures_in_its_summary(tmp_path: Path) -> None:
+    plain = run(tiny(epochs=1), tmp_path / "plain")
+    asked = run(tiny(epochs=1, inference_test=True), tmp_path / "asked")
+    assert "inference" not in plain
+    assert asked["inference"]["checkpoint_bytes"] == (tmp_path / "asked/model.safetensors").stat().st_size
+    assert [row["batch_size"] for row in asked["inference"]["batches"]] == list(inference.BATCH_SIZES)
+    assert_same_outcome(tmp_path / "plain", tmp_path / "asked")

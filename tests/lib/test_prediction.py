@@ -30,11 +30,12 @@ MIB = 2**20
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def leave_the_process_as_it_was() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)  # a run in this process sets it, and later tests draw denormal numbers
 
 
 def resnet(config: RunConfig, data: Data) -> nn.Module:
