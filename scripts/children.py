@@ -86,7 +86,7 @@ class Child:
         state, reason = status.get("state"), status.get("reason")
         if code == 0 and state == "done":
             return "done", None
-        if code == 1 and state in ("failed", "diverged"):
+        if code > 0 and state in ("failed", "diverged"):
             return state, reason or self.last_words()
         if stopping and (code in INTERRUPTED_CODES or state in ("queued", "running", "interrupted")):
             return "interrupted", reason

@@ -96,7 +96,6 @@ def describe(root: Path) -> dict[str, Any]:
         "cores": cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "platform": platform.platform(),
-        "host": platform.node(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
         "git": git_state(root),

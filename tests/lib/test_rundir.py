@@ -116,9 +116,7 @@ def test_a_line_that_lacks_only_its_end_is_kept(tmp_path):
     assert rundir.read_json_lines(path) == ([{"epoch": 1}, {"epoch": 2}, {"epoch": 3}], 0)
 
 
-@pytest.mark.parametrize(
-    "line", [b"12", b"[1]", b"null", b'"text"', b"\xff\xfe", b"[" * 100_000, b"9" * 9999]
-)
+@pytest.mark.parametrize("line", [b"12", b"[1]", b"null", b'"text"', b"\xff\xfe", b"[" * 100_000, b"9" * 9999])
 def test_a_line_that_is_no_record_is_dropped(tmp_path, line):
     path = tmp_path / "gpu.jsonl"
     path.write_bytes(line + b'\n{"time": 1}\n')
@@ -130,9 +128,7 @@ def test_a_missing_file_has_no_records(tmp_path):
     assert rundir.read_json(tmp_path / "none") == {}
 
 
-values = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-)
+values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 records = st.lists(st.dictionaries(st.text(max_size=8), values, max_size=4), max_size=6)
 
 

@@ -1,0 +1,141 @@
+"""Processes that are killed or stopped: nothing is lost, and the end is the same bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from harness import (
+    PRUNED,
+    end,
+    epochs,
+    kill_each,
+    matrix,
+    only_run,
+    past_epoch,
+    processes_with,
+    runs,
+    same,
+    settings,
+    start,
+    status,
+    wait_for,
+)
+
+
+@pytest.fixture
+def one(tree, tmp_path):
+    """A configuration of one of the three runs: AdamWPrune, the one with the most to lose."""
+    return settings(tmp_path / "config", ("adamwprune",), ("state",))
+
+
+def test_training_killed_in_mid_epoch_ends_with_the_same_bits(three, calm, tmp_path):
+    results = tmp_path / "results"
+    process = start(three, results, "JOBS=2")
+    try:
+        kill_each(process, results, 3, epoch=2)
+        out, err = process.communicate(timeout=120)
+    finally:
+        end(process)
+    assert process.returncode == 1 and "3 failed" in out and "Traceback" not in err
+    for folder in runs(results).values():
+        assert status(folder)["state"] == "failed" and "SIGKILL" in status(folder)["reason"]
+    code, out, err = matrix(three, results, "JOBS=1", "--continue")
+    assert code == 0, out + err
+    for name, folder in runs(results).items():
+        assert "going on after" in (folder / "log.txt").read_text()
+        assert epochs(folder) == [1, 2, 3, 4, 5, 6]
+        assert same(folder, calm[name]), name
+
+
+def test_kill_9_of_the_runner_leaves_no_two_writers_and_the_same_bits(calm, tmp_path):
+    config, results = settings(tmp_path / "config", ("sgd", "adamwprune"), PRUNED), tmp_path / "results"
+    first = start(config, results, "JOBS=2")
+    second = None
+    try:
+        wait_for(lambda: (results / "latest").exists())
+        orphans = [wait_for(past_epoch(folder, 1)) for folder in runs(results).values()]
+        first.kill()
+        first.communicate()
+        second = start(config, results, "JOBS=2")
+        while second.poll() is None:
+            for folder in runs(results).values():
+                # an orphan may take a while to end; who comes after it must be alone
+                assert len([p for p in processes_with(f"--output {folder}") if p.pid not in orphans]) <= 1
+            time.sleep(0.1)
+        out, err = second.communicate()
+    finally:
+        end(first)
+        if second is not None:
+            end(second)
+    assert second.returncode == 0, out + err
+    for name, folder in runs(results).items():
+        assert status(folder)["pid"] not in orphans
+        assert "in use" not in (folder / "log.txt").read_text()
+        assert epochs(folder) == [1, 2, 3, 4, 5, 6]
+        assert same(folder, calm[name]), name
+
+
+def test_children_of_a_killed_runner_end_by_themselves_and_are_resumable(one, tmp_path):
+    results = tmp_path / "results"
+    process = start(one, results, "EPOCHS=90", "MONITOR=y")
+    try:
+        folder = only_run(results)
+        wait_for(past_epoch(folder, 1))
+        process.kill()
+        process.communicate()
+        wait_for(lambda: not processes_with(str(results)), 15)
+    finally:
+        end(process)
+    assert status(folder)["state"] == "interrupted" and status(folder)["epoch"] < 90
+    assert (folder / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_one_signal_finishes_the_step_saves_and_goes_on_to_the_same_bits(one, calm, tmp_path, number, expected):
+    results = tmp_path / "results"
+    process = start(one, results)
+    try:
+        folder = only_run(results)
+        wait_for(past_epoch(folder, 2))
+        time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    finally:
+        end(process)
+    assert process.returncode == expected, out + err
+    assert "Traceback" not in out + err + (folder / "log.txt").read_text()
+    assert status(folder)["state"] == "interrupted" and len(epochs(folder)) < 6
+    assert not processes_with(str(results))
+    code, out, err = matrix(one, results)
+    assert code == 0, out + err
+    assert epochs(folder) == [1, 2, 3, 4, 5, 6]
+    assert same(folder, calm[folder.name])
+
+
+def test_two_signals_end_everything_at_once(one, tmp_path):
+    results = tmp_path / "results"
+    process = start(one, results, "EPOCHS=90", "MONITOR=y")
+    try:
+        folder = only_run(results)
+        wait_for(past_epoch(folder, 1))
+        os.kill(status(folder)["pid"], signal.SIGSTOP)  # so busy that it cannot answer
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+    finally:
+        end(process)
+    assert process.returncode == 130 and "Traceback" not in out + err
+    assert not processes_with(str(results))
+    assert status(folder)["state"] == "interrupted"
+
+
+def test_a_run_alone_ends_with_the_same_bits_as_beside_others(one, calm, tmp_path):
+    results = tmp_path / "results"
+    code, out, err = matrix(one, results, "JOBS=1", cwd="/")
+    assert code == 0, out + err
+    assert same(only_run(results), calm[only_run(results).name])
