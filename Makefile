@@ -11,11 +11,12 @@
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules
 SHELL := /bin/sh
-Q := $(if $(filter-out 0,$(V)),,@)
 
 # The variables on the command line, each as one quoted word `NAME=value`, without those that are no symbols.
 typed := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
 quote = '$(subst ','\'',$1)'
+given = $(if $(filter $1,$(typed)),$(value $1))
+Q := $(if $(filter-out 0,$(call given,V)),,@)
 overrides = $(foreach v,$(sort $(filter-out PYTHON A B COMPARE DIR GPU_MIB V,$(typed))),$(call quote,$v=$(value $v)))
 
 # Which Python: the one that the user names, else that of an active environment (conda's base is always active and
@@ -85,7 +86,7 @@ summary: $(ready) ## table of the newest results, or of DIR=results/x
 
 .PHONY: compare
 compare: $(ready) ## compare two results folders: A=results/x B=results/y
-	$(Q)$(python) scripts/results.py compare $(call quote,$(A)) $(call quote,$(B))
+	$(Q)$(python) scripts/results.py compare $(call quote,$(call given,A)) $(call quote,$(call given,B))
 
 .PHONY: update-graphs
 update-graphs: $(ready) ## draw the pictures of the newest results (or of DIR) there and into images/
@@ -97,11 +98,11 @@ report: $(ready) ## one self-contained report.html of the newest results, or of 
 
 .PHONY: memory
 memory: packages ## predicted peak memory of every run, no GPU needed; which fit into GPU_MIB=8000
-	$(Q)$(python) scripts/memory.py $(if $(GPU_MIB),--gpu-mib $(call quote,$(GPU_MIB))) $(overrides)
+	$(Q)$(python) scripts/memory.py $(if $(call given,GPU_MIB),--gpu-mib $(call quote,$(GPU_MIB))) $(overrides)
 
 .PHONY: bench
 bench: packages ## measure speed; COMPARE=old.json shows what changed
-	$(Q)$(python) scripts/bench.py $(if $(COMPARE),--compare $(call quote,$(COMPARE))) $(overrides)
+	$(Q)$(python) scripts/bench.py $(if $(call given,COMPARE),--compare $(call quote,$(COMPARE))) $(overrides)
 
 ##@ Develop
 .PHONY: check
@@ -134,7 +135,7 @@ help: ## this list
 	@printf '%s\n' 'V=1 shows the commands. PYTHON=... uses that Python instead of .venv.'
 
 # "$@" becomes DIR; without it nothing (a script finds the newest itself), or the newest of another RESULTS_DIR.
-folder = $(if $(DIR),set -- $(call quote,$(DIR));,set --; \
+folder = $(if $(call given,DIR),set -- $(call quote,$(value DIR));,set --; \
 	results=$$($(python) scripts/kconfig.py value RESULTS_DIR $(overrides)) || exit; \
 	[ "$$results" = results ] || set -- "$$results/latest";)
 

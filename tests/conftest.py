@@ -48,7 +48,7 @@ def make_config() -> Callable[..., RunConfig]:
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
+def own_tree(tmp_path: Path) -> Path:
     """A copy of the program in a folder whose name is awkward, to be written into."""
     copy = tmp_path / "Bäume [2] mit 'Leerzeichen'"
     for name in ("Kconfig", "Makefile", "requirements.txt", "requirements-dev.txt"):

@@ -275,7 +275,8 @@ def some_overrides(draw: st.DrawFn) -> dict[str, str]:
     symbols = kconf.defaults()
     chosen = {"MODEL": "lenet5,resnet18", "OPTIMIZER": ",".join(symbols.axis("OPTIMIZER"))}
     chosen["PRUNING_METHOD"] = ",".join(symbols.axis("PRUNING"))
-    for name in draw(st.lists(st.sampled_from(offered("int", "float", "bool", "string")), max_size=8)):
+    names = [name for name in offered("int", "float", "bool", "string") if name != "MONITOR"]  # hides its interval
+    for name in draw(st.lists(st.sampled_from(names), max_size=8)):
         spec = symbols.spec(name)
         if spec.kind == "bool":
             chosen[name] = draw(st.sampled_from("yn"))

@@ -108,14 +108,14 @@ def test_a_matrix_that_cannot_be_meant_is_refused(overrides, problem):
         names(**overrides)
 
 
-def test_without_a_config_the_quickstart_is_meant(tree):
-    assert default_config(tree) == tree / "defconfigs" / "quickstart"
-    (tree / ".config").write_text("CONFIG_SEEDS=2\n")
-    assert len(load_matrix(tree)[1]) == 2
-    (tree / ".config").unlink()
-    (tree / ".config").symlink_to("nowhere")
+def test_without_a_config_the_quickstart_is_meant(own_tree):
+    assert default_config(own_tree) == own_tree / "defconfigs" / "quickstart"
+    (own_tree / ".config").write_text("CONFIG_SEEDS=2\n")
+    assert len(load_matrix(own_tree)[1]) == 2
+    (own_tree / ".config").unlink()
+    (own_tree / ".config").symlink_to("nowhere")
     with pytest.raises(ConfigError, match="No such file"):
-        load_matrix(tree)
+        load_matrix(own_tree)
 
 
 MATRIX = """

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 
-def kconfig(tree: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def kconfig(own_tree: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(tree / "scripts" / "kconfig.py"), *words],
+        [sys.executable, str(own_tree / "scripts" / "kconfig.py"), *words],
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -32,10 +32,10 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
     return sentence
 
 
-def test_a_dry_run_prints_the_runs_and_their_number_and_nothing_else(tree):
-    done = kconfig(tree, "dry-run", "--config", str(tree / "defconfigs" / "lenet5-adamwprune"))
+def test_a_dry_run_prints_the_runs_and_their_number_and_nothing_else(own_tree):
+    done = kconfig(own_tree, "dry-run", "--config", str(own_tree / "defconfigs" / "lenet5-adamwprune"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "lenet5_adamwprune_state_70\n1 run\n", "")
-    done = kconfig(tree, "dry-run", "TARGET_SPARSITY=0.5", "OPTIMIZER=sgd,adamwprune")
+    done = kconfig(own_tree, "dry-run", "TARGET_SPARSITY=0.5", "OPTIMIZER=sgd,adamwprune")
     assert done.stdout.splitlines() == [
         "lenet5_sgd_none",
         "lenet5_sgd_magnitude_50",
@@ -46,96 +46,96 @@ def test_a_dry_run_prints_the_runs_and_their_number_and_nothing_else(tree):
     ]
 
 
-def test_a_preset_becomes_the_config_with_its_overrides(tree):
-    assert kconfig(tree, "defconfig", "lenet5-compare", "EPOCHS=3").returncode == 0
-    assert "CONFIG_LENET5_EPOCHS=3\n" in (tree / ".config").read_text()
-    assert kconfig(tree, "dry-run").stdout.endswith("39 runs\n")
+def test_a_preset_becomes_the_config_with_its_overrides(own_tree):
+    assert kconfig(own_tree, "defconfig", "lenet5-compare", "EPOCHS=3").returncode == 0
+    assert "CONFIG_LENET5_EPOCHS=3\n" in (own_tree / ".config").read_text()
+    assert kconfig(own_tree, "dry-run").stdout.endswith("39 runs\n")
 
 
-def test_a_preset_that_does_not_exist_is_refused_and_the_config_stays(tree):
-    (tree / ".config").write_text("CONFIG_SEEDS=2\n")
-    assert refused(kconfig(tree, "defconfig", "nope")) == (
+def test_a_preset_that_does_not_exist_is_refused_and_the_config_stays(own_tree):
+    (own_tree / ".config").write_text("CONFIG_SEEDS=2\n")
+    assert refused(kconfig(own_tree, "defconfig", "nope")) == (
         "defconfig-nope: no such preset; `make list-defconfigs` lists them"
     )
-    assert "did you mean lenet5-compare" in refused(kconfig(tree, "defconfig", "lenet5-compar"))
-    assert (tree / ".config").read_text() == "CONFIG_SEEDS=2\n"
+    assert "did you mean lenet5-compare" in refused(kconfig(own_tree, "defconfig", "lenet5-compar"))
+    assert (own_tree / ".config").read_text() == "CONFIG_SEEDS=2\n"
 
 
-def test_a_preset_with_a_misspelt_symbol_is_refused_with_file_and_line(tree):
-    (tree / "defconfigs" / "mine").write_text("# what?\nCONFIG_MODEL_LENET=y\n")
-    assert refused(kconfig(tree, "defconfig", "mine")) == (
+def test_a_preset_with_a_misspelt_symbol_is_refused_with_file_and_line(own_tree):
+    (own_tree / "defconfigs" / "mine").write_text("# what?\nCONFIG_MODEL_LENET=y\n")
+    assert refused(kconfig(own_tree, "defconfig", "mine")) == (
         "defconfigs/mine:2: MODEL_LENET=y: no such symbol (did you mean MODEL_LENET5, MODEL_RESNET18?)"
     )
-    assert not (tree / ".config").exists()
+    assert not (own_tree / ".config").exists()
 
 
-def test_presets_are_listed_with_number_of_runs_and_question(tree):
-    done = kconfig(tree, "list-defconfigs")
+def test_presets_are_listed_with_number_of_runs_and_question(own_tree):
+    done = kconfig(own_tree, "list-defconfigs")
     lines = done.stdout.splitlines()
-    assert len(lines) == len(list((tree / "defconfigs").iterdir()))
+    assert len(lines) == len(list((own_tree / "defconfigs").iterdir()))
     (line,) = [line for line in lines if line.startswith("lenet5-compare ")]
     assert " 39 runs " in line
     assert line.endswith("?")
 
 
-def test_one_broken_preset_does_not_hide_the_others(tree):
-    (tree / "defconfigs" / "mine").write_text("CONFIG_NOPE=y\n")
-    done = kconfig(tree, "list-defconfigs")
+def test_one_broken_preset_does_not_hide_the_others(own_tree):
+    (own_tree / "defconfigs" / "mine").write_text("CONFIG_NOPE=y\n")
+    done = kconfig(own_tree, "list-defconfigs")
     assert done.returncode == 2
     assert "defconfigs/mine:1" in done.stderr
-    assert len(done.stdout.splitlines()) == len(list((tree / "defconfigs").iterdir())) - 1
+    assert len(done.stdout.splitlines()) == len(list((own_tree / "defconfigs").iterdir())) - 1
 
 
-def test_an_older_config_is_brought_up_to_date_and_what_was_dropped_is_listed(tree):
-    (tree / ".config").write_text("CONFIG_LENET5_EPOCHS=7\nCONFIG_GONE=y\n")
-    assert "no such symbol" in refused(kconfig(tree, "dry-run"))
-    done = kconfig(tree, "olddefconfig")
+def test_an_older_config_is_brought_up_to_date_and_what_was_dropped_is_listed(own_tree):
+    (own_tree / ".config").write_text("CONFIG_LENET5_EPOCHS=7\nCONFIG_GONE=y\n")
+    assert "no such symbol" in refused(kconfig(own_tree, "dry-run"))
+    done = kconfig(own_tree, "olddefconfig")
     assert done.returncode == 0
     assert "dropped .config:2: GONE=y: no such symbol" in done.stdout
     assert "new LENET5_BATCH_SIZE=256" in done.stdout
-    assert "CONFIG_LENET5_EPOCHS=7\n" in (tree / ".config").read_text()
-    assert "GONE" not in (tree / ".config").read_text()
-    assert kconfig(tree, "dry-run").returncode == 0
+    assert "CONFIG_LENET5_EPOCHS=7\n" in (own_tree / ".config").read_text()
+    assert "GONE" not in (own_tree / ".config").read_text()
+    assert kconfig(own_tree, "dry-run").returncode == 0
 
 
-def test_an_older_config_is_not_invented(tree):
-    assert ".config: there is none yet" in refused(kconfig(tree, "olddefconfig"))
+def test_an_older_config_is_not_invented(own_tree):
+    assert ".config: there is none yet" in refused(kconfig(own_tree, "olddefconfig"))
 
 
-def test_a_configuration_can_be_kept_as_a_preset(tree):
-    kconfig(tree, "defconfig", "lenet5-compare", "EPOCHS=3", "PRESET=kept")
-    assert kconfig(tree, "savedefconfig").returncode == 0
-    (tree / "defconfig").rename(tree / "defconfigs" / "kept")
-    lines = (tree / "defconfigs" / "kept").read_text().splitlines()
+def test_a_configuration_can_be_kept_as_a_preset(own_tree):
+    kconfig(own_tree, "defconfig", "lenet5-compare", "EPOCHS=3", "PRESET=kept")
+    assert kconfig(own_tree, "savedefconfig").returncode == 0
+    (own_tree / "defconfig").rename(own_tree / "defconfigs" / "kept")
+    lines = (own_tree / "defconfigs" / "kept").read_text().splitlines()
     assert lines[0].startswith("# ")
     assert len(lines) < 20
-    before = (tree / ".config").read_text()
-    assert kconfig(tree, "defconfig", "kept").returncode == 0
-    assert (tree / ".config").read_text() == before
+    before = (own_tree / ".config").read_text()
+    assert kconfig(own_tree, "defconfig", "kept").returncode == 0
+    assert (own_tree / ".config").read_text() == before
 
 
-def test_stray_variables_of_the_environment_have_no_effect(tree):
-    kconfig(tree, "defconfig", "lenet5")
-    plain = kconfig(tree, "dry-run").stdout
+def test_stray_variables_of_the_environment_have_no_effect(own_tree):
+    kconfig(own_tree, "defconfig", "lenet5")
+    plain = kconfig(own_tree, "dry-run").stdout
     stray = {"srctree": "/nope", "CONFIG_": "X_", "KCONFIG_CONFIG": "/nope", "EPOCHS": "three", "SEEDS": "9"}
-    assert kconfig(tree, "dry-run", **stray).stdout == plain
-    assert kconfig(tree, "savedefconfig", **stray).returncode == 0
-    assert "CONFIG_OPTIMIZER_ADAMW=y" in (tree / "defconfig").read_text()
+    assert kconfig(own_tree, "dry-run", **stray).stdout == plain
+    assert kconfig(own_tree, "savedefconfig", **stray).returncode == 0
+    assert "CONFIG_OPTIMIZER_ADAMW=y" in (own_tree / "defconfig").read_text()
 
 
-def test_menus_without_a_terminal_are_refused(tree):
-    assert refused(kconfig(tree, "menuconfig")) == (
+def test_menus_without_a_terminal_are_refused(own_tree):
+    assert refused(kconfig(own_tree, "menuconfig")) == (
         "menuconfig needs a terminal (stdin or stdout is none); `make defconfig-<name>` writes .config without one"
     )
-    assert not (tree / ".config").exists()
+    assert not (own_tree / ".config").exists()
 
 
 class Terminal:
     """The menus in a terminal of their own, typed into."""
 
-    def __init__(self, tree: Path, *words: str, term: str = "xterm"):
+    def __init__(self, own_tree: Path, *words: str, term: str = "xterm"):
         self.master, slave = pty.openpty()
-        command = [sys.executable, str(tree / "scripts" / "kconfig.py"), "menuconfig", *words]
+        command = [sys.executable, str(own_tree / "scripts" / "kconfig.py"), "menuconfig", *words]
         environment = os.environ | {"TERM": term, "LINES": "40", "COLUMNS": "120"}
         self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment)
         os.close(slave)
@@ -169,11 +169,11 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(tree):
+def terminal(own_tree):
     opened = []
 
     def start(*words: str, term: str = "xterm") -> Terminal:
-        opened.append(Terminal(tree, *words, term=term))
+        opened.append(Terminal(own_tree, *words, term=term))
         return opened[-1]
 
     yield start
@@ -190,7 +190,7 @@ def test_menus_in_a_terminal_that_cannot_draw_are_refused(terminal, term):
     assert "Traceback" not in terminal.shown
 
 
-def test_menus_save_what_is_chosen(tree, terminal):
+def test_menus_save_what_is_chosen(own_tree, terminal):
     terminal = terminal("SEEDS=3")
     terminal.until("Models")
     terminal.type("s")
@@ -200,13 +200,13 @@ def test_menus_save_what_is_chosen(tree, terminal):
     terminal.type("\n")
     terminal.type("q")
     assert terminal.end() == 0
-    assert "CONFIG_SEEDS=3\n" in (tree / ".config").read_text()
-    assert kconfig(tree, "dry-run").stdout.endswith("3 runs\n")
+    assert "CONFIG_SEEDS=3\n" in (own_tree / ".config").read_text()
+    assert kconfig(own_tree, "dry-run").stdout.endswith("3 runs\n")
 
 
 @pytest.mark.parametrize("command", ["dry-run", "defconfig", "menuconfig", "value", "nonsense"])
-def test_wrong_usage_is_refused_without_a_traceback(tree, command):
+def test_wrong_usage_is_refused_without_a_traceback(own_tree, command):
     for words in ([command, "--nope"], [command, "x", "y"], [command, "=", "x=", "=y"]):
-        done = kconfig(tree, *words)
+        done = kconfig(own_tree, *words)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
