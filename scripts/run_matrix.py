@@ -30,7 +30,7 @@ from lib.datacheck import DataError
 from lib.datacheck import check as check_data
 from lib.matrix import default_config, load_matrix
 from lib.rundir import STATES, Locked, ResultsDir, locked
-from scripts import environment
+from scripts import environment, sharing
 from scripts.live_table import Row, display, tell
 from scripts.plan import changes, grows, recorded_overrides, source, unsettled, write_plan
 from scripts.results import write_summary
@@ -82,10 +82,11 @@ def check_writable(root: Path) -> None:
 
 
 def automatic_jobs(configs: list[RunConfig]) -> int:
-    """Runs at a time: one on a GPU, else as many as the cores can feed."""
-    if any(config.device != "cpu" for config in configs) and environment.gpus():
-        return 1
+    """Runs at a time: on a GPU as many as will fit into its free memory, else as many as the cores can feed."""
     cores = environment.cores()
+    if any(config.device != "cpu" for config in configs) and environment.gpus():
+        free = sharing.free_mib()
+        return 1 if free is None else min(cores, sharing.runs_that_share(configs, free))
     return max(1, cores // max(config.threads or cores for config in configs))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -34,6 +35,17 @@ def that_fit(peaks_mib: Sequence[float], gpu_mib: float) -> int:
     while count < min(len(needs), MOST) and sum(needs[: count + 1]) <= gpu_mib:
         count += 1
     return max(1, count)
+
+
+def free_mib() -> float | None:
+    """MiB that nobody holds on the GPU that torch would take; None where there is none or it does not tell."""
+    from scripts.gpu import find, visible
+
+    mine = [device for device in visible(find(), os.environ) if device.vendor in ("nvidia", "amd")]
+    memory = mine[0].read() if mine else {}
+    if "device_total_mib" not in memory or "device_used_mib" not in memory:
+        return None
+    return memory["device_total_mib"] - memory["device_used_mib"]
 
 
 def runs_that_share(configs: Sequence[RunConfig], gpu_mib: float) -> int:

@@ -12,8 +12,10 @@ import pytest
 from lib import kconf
 from lib.config import RunConfig, run_config
 from lib.prediction import MOMENTS, Prediction
-from scripts import memory, sharing
+from scripts import gpu, memory, sharing
+from scripts.gpu import nvidia
 from scripts.memory_table import text
+from tests.scripts.fake_nvml import FakeNvml, device
 
 ROOT = Path(memory.__file__).resolve().parents[1]
 MIB = 2**20
@@ -110,6 +112,18 @@ def test_matrix_runner_learns_it_from_a_process_of_its_own() -> None:
 def test_sharing_falls_back_to_one_run_where_nothing_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sharing.sys, "executable", "/bin/false")
     assert sharing.runs_that_share([config(), config("sgd")], 16_000) == 1
+
+
+def test_free_memory_is_that_of_the_gpu_that_torch_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = device(uuid="GPU-1", total=8000 * MIB, used=1500 * MIB), device(uuid="GPU-2")
+    nvml = FakeNvml(large, small)
+    monkeypatch.setattr(gpu, "find", lambda: nvidia.find(nvml))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert sharing.free_mib() == 6500.0
+    nvml.dead = True
+    assert sharing.free_mib() is None
+    monkeypatch.setattr(gpu, "find", list)
+    assert sharing.free_mib() is None
 
 
 def test_usage_is_answered_without_torch() -> None:

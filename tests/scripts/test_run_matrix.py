@@ -413,10 +413,10 @@ def test_a_read_only_checkout_works_with_results_elsewhere(tree, tmp_path):
             path.chmod(path.stat().st_mode | 0o200)
 
 
-def test_automatic_jobs_fill_the_cores_and_never_share_a_gpu(monkeypatch):
+def test_automatic_jobs_fill_the_cores_and_share_a_gpu_as_far_as_its_memory_goes(monkeypatch):
     from dataclasses import dataclass
 
-    from scripts import environment, run_matrix
+    from scripts import environment, run_matrix, sharing
 
     @dataclass
     class Asked:
@@ -429,8 +429,14 @@ def test_automatic_jobs_fill_the_cores_and_never_share_a_gpu(monkeypatch):
     assert run_matrix.automatic_jobs([Asked("auto", 1), Asked("auto", 0)]) == 1
     assert run_matrix.automatic_jobs([Asked("auto", 32)]) == 1
     monkeypatch.setattr(environment, "gpus", lambda: ["one"])
+    monkeypatch.setattr(sharing, "free_mib", lambda: None)
     assert run_matrix.automatic_jobs([Asked("auto", 1)]) == 1
     assert run_matrix.automatic_jobs([Asked("cpu", 1)]) == 8
+    monkeypatch.setattr(sharing, "free_mib", lambda: 8000.0)
+    monkeypatch.setattr(sharing, "runs_that_share", lambda configs, mib: 3 if mib == 8000.0 else 0)
+    assert run_matrix.automatic_jobs([Asked("auto", 1)] * 5) == 3
+    monkeypatch.setattr(environment, "cores", lambda: 2)
+    assert run_matrix.automatic_jobs([Asked("auto", 1)] * 5) == 2
 
 
 def test_on_a_terminal_a_table_fits_the_screen_and_shows_progress(tree):
