@@ -86,7 +86,7 @@ def test_recorder_ends_at_once_for_a_process_that_is_gone(tmp_path: Path) -> Non
 def test_recorder_waits_out_a_long_interval_no_longer_than_its_process_lives() -> None:
     began = time.monotonic()
     with subprocess.Popen(["/bin/sleep", "0.2"]) as child:
-        assert gputop.main(["--pid", str(child.pid), "--interval", "60", "--csv"]) == 0
+        assert gputop.main(["--pid", str(child.pid), "--interval", "60", "--count", "2", "--csv"]) == 0
     assert time.monotonic() - began < 5
 
 
@@ -298,7 +298,7 @@ def test_recordings_are_read_back_as_tables_json_and_picture(
         (tmp_path / name / "gpu.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     run = str(tmp_path / "a")  # a run's folder will do
     assert gputop.main(["--summary", run]) == 0
-    assert "process_mib" in capsys.readouterr().out
+    assert "process MiB" in capsys.readouterr().out
     assert gputop.main(["--summary", run, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["devices"]["gpu 0"]["training"]["seconds"] == 3.0
     assert gputop.main(["--compare", run, str(tmp_path / "b")]) == 0
