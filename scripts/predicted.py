@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lib.rundir import write_atomic
-from scripts.runs import Results, number
+from scripts.runs import Results, known_bytes
 
 FILE = "predicted.json"
 SECONDS = 120  # for the child that rehearses the steps; with it torch stays out of this process
@@ -31,13 +31,19 @@ def with_predictions(results: Results) -> Results:
 
 
 def read(path: Path) -> dict[str, float]:
-    """Bytes by run id from what `memory.py --json` wrote; empty where there is nothing whole to read."""
+    """Bytes by run id from what `memory.py --json` wrote; empty where there is nothing whole to read.
+
+    Of a prediction only what runs count as well: the pass of the stage that needs most, without the data set and
+    temporary tensors, so that predicted and measured stand for the same things.
+    """
     try:
         entries = json.loads(path.read_text())
-        found = {str(entry["run"]): number(entry["predicted_peak"]) for entry in entries}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {
+            str(entry["run"]): max(sum(known_bytes(moments["pass"]).values()) for moments in entry["stages"].values())
+            for entry in entries
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-    return {name: peak for name, peak in found.items() if peak is not None}
 
 
 def predict(results: Results) -> None:

@@ -47,7 +47,7 @@ def memory_by_category(results: Results) -> Picture:
         missing.append("There is no predicted peak for these runs.")
     else:
         missing.insert(
-            0, "◆ predicted without a GPU, with the data set and temporary tensors, which the bars leave out."
+            0, "◆ predicted, at the largest training pass of the whole run, of the same categories as the bars."
         )
     unit, scale = look.bytes_unit(sum(peak.values()) for peak in peaks)
     title = "Memory of training by category: bytes counted from the tensors"
@@ -63,9 +63,9 @@ def memory_by_category(results: Results) -> Picture:
             axes[0].plot(guess.mean / scale, row, color=look.INK, **look_of)
         _states_row(axes[1], row, group)
     axes[0].set_yticks(rows, [group.label for group in groups])
-    axes[0].set_title("At the peak of training" + (" (◆ predicted)" if any(predicted) else ""))
-    axes[1].set_title("States at the end (bar), and at most (line)")
-    axes[0].set_xlabel(f"peak ({unit})")
+    axes[0].set_title("Largest at an epoch's end" + (" (◆ predicted)" if any(predicted) else ""))
+    axes[1].set_title("States at the end (bar), most at an epoch's end (line)")
+    axes[0].set_xlabel(f"memory ({unit})")
     axes[1].set_xlabel("optimizer + pruning state (bytes per parameter)")
     for ax, room in zip(axes, (1.1, 1.4), strict=True):  # for the numbers beside the bars
         ax.set_xlim(right=room * ax.get_xlim()[1])

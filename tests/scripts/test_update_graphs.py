@@ -101,7 +101,9 @@ def test_39_runs_take_less_than_20_seconds_of_work(tmp_path: Path, monkeypatch: 
 
 def test_predicted_peaks_are_kept_and_shown_beside_the_measured_ones(tmp_path: Path) -> None:
     folder = make_results(tmp_path / "results", FEW, epochs=2)
-    entries = [{"run": path.name, "predicted_peak": 12_000_000} for path in folder.iterdir() if path.is_dir()]
+    passes = ({"weights": 1_000_000, "data": 9}, {"weights": 1_000_000, "activations": 11_000_000, "temporary": 9})
+    stages = {name: {"pass": held} for name, held in zip(("start", "ramp"), passes, strict=True)}
+    entries = [{"run": path.name, "stages": stages} for path in folder.iterdir() if path.is_dir()]
     (folder / predicted.FILE).write_text(json.dumps(entries))
     results = predicted.with_predictions(reading.load(folder))
     assert {run.summary["memory_predicted"] for run in results.runs} == {12_000_000}
