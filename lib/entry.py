@@ -61,6 +61,9 @@ def start(config: RunConfig, run: RunDir, build_model: BuildModel) -> int:
             print(f"{run.path} is done already: {config.epochs} epochs")
             return 0
     stop = Signals()
+    # OpenMP threads that spin while they wait make a training step ten times as slow once anything else wants the
+    # cores; read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from . import compute  # imports torch
 
     compute.choose(config)

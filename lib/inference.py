@@ -59,7 +59,7 @@ def measure(
     with autocast or nullcontext():
         for size in batch_sizes:
             if size <= len(data.test_images):
-                images = normalise(data.test_images[:size], data, config)
+                images = normalise(data.test_images[:size], data)
                 model.forward(images)  # the first one chooses algorithms
                 times = time_batches(model, images, seconds)
                 middle = statistics.median(times)

@@ -78,7 +78,7 @@ def test_the_test_accuracy_is_that_of_the_saved_weights(tmp_path: Path) -> None:
     model = lenet5(config, source)
     model.load_state_dict(weights(tmp_path))
     with torch.no_grad():
-        answers = model.eval()(data.normalise(source.test_images, source, config)).argmax(1)
+        answers = model.eval()(data.normalise(source.test_images, source)).argmax(1)
     assert 100 * (answers == source.test_labels).double().mean().item() == pytest.approx(summary["final_accuracy"])
 
 
