@@ -26,6 +26,7 @@ class Sampler:
     def start(self) -> None:
         if not self.wanted:
             return
+        self.run.set_phase("startup")  # a resumed run still has the phase in which it ended
         command = [sys.executable, str(SCRIPT), "--pid", str(os.getpid()), "--output", str(self.run.gpu)]
         command += ["--interval", str(self.interval), "--phase-file", str(self.run.phase)]
         quiet = subprocess.DEVNULL

@@ -129,6 +129,7 @@ class Training:
         """All (remaining) steps of an epoch. Nothing in here waits for a GPU until the sums are read at its end."""
         progress = self.progress
         self.model.train()
+        self.reset_peak()  # an evaluation, with batches of another size, has none of its peak in here
         start = time.perf_counter()
         for images, labels in datasets.batches(self.data, self.config, progress.epoch, progress.step):
             if self.stop is not None and self.stop.wanted():
@@ -212,8 +213,13 @@ class Training:
         """Start the allocator's peak anew once training runs as it will."""
         if self.warm_steps < WARM_STEPS:
             self.warm_steps += 1
-            if self.warm_steps == WARM_STEPS and self.device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats()
+            if self.warm_steps == WARM_STEPS:
+                self.reset_peak()
+
+    def reset_peak(self) -> None:
+        """Let the allocator look for its peak anew."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
 
     def report(self) -> None:
         """One line of metrics.jsonl, one for people."""
