@@ -48,6 +48,7 @@ def all_devices_visible(monkeypatch: pytest.MonkeyPatch) -> None:
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     """A run of a sort: a process with one child."""
     with subprocess.Popen(["/bin/sh", "-c", "sleep 60 & wait"], start_new_session=True) as child:
+        wait_for(lambda: len(Host().tree(child.pid)) == 2 and (Host().tree_rss_mib(child.pid) or 0) > 0.5)
         yield child
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
