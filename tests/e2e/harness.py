@@ -46,7 +46,10 @@ def settings(
     """A configuration file for run_matrix.py; `more` are further symbols as they stand in such a file."""
     prunes = set(methods) != {"none"}
     ticked = {"MODEL": models, "OPTIMIZER": optimizers, "PRUNING": methods} | ({"SPARSITY": ("90",)} if prunes else {})
-    lines = [f"CONFIG_{name}={value}" for name, value in (SETTINGS | (PRUNING if prunes else {}) | more).items()]
+    symbols = SETTINGS | (PRUNING if prunes else {}) | more
+    if "lenet5" not in models:
+        symbols = {name: value for name, value in symbols.items() if not name.startswith("LENET5_")}
+    lines = [f"CONFIG_{name}={value}" for name, value in symbols.items()]
     for axis, chosen in ticked.items():
         lines += [f"CONFIG_{axis}_{name.upper()}={'y' if name in chosen else 'n'}" for name in BOXES[axis]]
     path.write_text("\n".join(lines) + "\n")
@@ -75,11 +78,13 @@ def start(config: Path, results: Path, *arguments: str, tree: Path | None = None
     )
 
 
-def matrix(config: Path, results: Path, *arguments: str, **options: Any) -> tuple[int, str, str]:
+def matrix(
+    config: Path, results: Path, *arguments: str, timeout: float = 600.0, **options: Any
+) -> tuple[int, str, str]:
     """Exit code, stdout, stderr of a matrix that ends by itself."""
     process = start(config, results, *arguments, **options)
     try:
-        out, err = process.communicate(timeout=600)
+        out, err = process.communicate(timeout=timeout)
     finally:
         end(process)
     return process.returncode, out, err
