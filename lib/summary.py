@@ -27,7 +27,7 @@ def summarise(config: RunConfig, compute: Compute, model: nn.Module, history: li
     categories = [name for name in last["memory"] if name not in PEAKS]
 
     def peak(name: str) -> int:
-        return max(record["memory"].get(name, 0) for record in history)
+        return max(record["memory_peak"].get(name, 0) for record in history)
 
     summary: dict[str, Any] = {
         "model": config.model,

@@ -18,6 +18,7 @@ from . import data as datasets
 from .changes import refuse_changes
 from .config import RunConfig
 from .inference import inference_test
+from .pruning.ranking import NotFinite
 from .rundir import RunDir, append_json, write_atomic, write_json, write_json_lines
 from .summary import summarise
 
@@ -58,6 +59,7 @@ class Progress:
     step: int = 0  # finished ones of the unfinished epoch
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    memory_before: dict[str, int] = field(default_factory=dict)  # bytes by category after the epoch's first step
     loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     correct: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
 
@@ -138,13 +140,19 @@ class Training:
                 raise Interrupted(self.stop.number)
             step = progress.epoch * self.steps + progress.step
             self.enter(self.pruner.phase(step + 1))
-            self.train_step(images, labels, step)
+            try:
+                self.train_step(images, labels, step)
+            except NotFinite as problem:  # found while ranking weights
+                raise Diverged(f"in epoch {progress.epoch + 1}: {problem}") from None
             progress.step += 1
+            if progress.step == 1:
+                progress.memory_before = self.memory()  # a ramp within the epoch only makes it less
             self.forget_warm_up()
         loss = progress.loss.item() / self.steps
         progress.seconds += time.perf_counter() - start
         if not math.isfinite(loss):
             raise Diverged(f"the training loss became {loss} in epoch {progress.epoch + 1}")
+        held = self.memory()
         images_seen = self.steps * datasets.batch_size(self.data, self.config)
         self.record = {
             "epoch": progress.epoch + 1,
@@ -153,7 +161,8 @@ class Training:
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "epoch_seconds": progress.seconds,
             "images_per_second": images_seen / progress.seconds,
-            "memory": self.memory(),
+            "memory": held,
+            "memory_peak": {name: max(size, progress.memory_before.get(name, 0)) for name, size in held.items()},
         }
 
     def train_step(self, images: Tensor, labels: Tensor, step: int) -> None:
@@ -261,7 +270,12 @@ class Training:
                 "epoch": progress.epoch,
                 "step": progress.step,
                 "history": progress.history,
-                "running": {"seconds": progress.seconds, "loss": progress.loss, "correct": progress.correct},
+                "running": {
+                    "seconds": progress.seconds,
+                    "memory_before": progress.memory_before,
+                    "loss": progress.loss,
+                    "correct": progress.correct,
+                },
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "pruner": self.pruner.state_dict(),
@@ -283,6 +297,7 @@ class Training:
             seeding.restore_random_state(state["random"])
             progress.epoch, progress.step, progress.history = state["epoch"], state["step"], state["history"]
             progress.seconds = state["running"]["seconds"]
+            progress.memory_before = state["running"]["memory_before"]
             progress.loss.copy_(state["running"]["loss"])
             progress.correct.copy_(state["running"]["correct"])
             self.say(

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 from lib.matrix import load_matrix
 from scripts import run_matrix
 
-SHOWN_BY = (["results.py", "summary"], ["update_graphs.py"], ["report.py"])
+SHOWN_BY = (["results.py", "summary"], ["update_graphs.py", "--only-results"], ["report.py"])
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -26,7 +26,7 @@ CATEGORIES = ("weights", "buffers", "gradients", "activations", "optimizer_state
 #: The figures of memory, as tables and titles name them. They are never mixed in one column or picture axis.
 MEMORY_FIGURES = {
     "allocator_peak": "allocator peak (torch.cuda.max_memory_allocated)",
-    "by_category": "peak of the bytes by category (counted from the tensors at the ends of epochs)",
+    "by_category": "peak of the bytes by category (counted after the first and last step of each epoch)",
 }
 
 MIB = 2**20

@@ -15,6 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+
+class NotFinite(ValueError):
+    """A score is NaN or infinite: training has diverged."""
+
+
 RANKINGS = ("global", "layer_adaptive", "uniform", "erk")
 
 _HALF = 1 << 16  # number of values of half a key
@@ -64,13 +69,14 @@ class Selection:
         layers: all layers that take part.
 
     Raises:
-        ValueError: a score is not finite; the layer is named.
+        NotFinite: a score is NaN or infinite; the layer is named.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = layers
         self.caps = np.array([max(layer.candidates - layer.keep, 0) for layer in layers], dtype=np.int64)
         self.upper = _count_upper_halves(layers)
+        _check_counts(layers, self.upper)
 
     def numbers(self, prune: int, ranking: str) -> np.ndarray:
         """How many to prune in each layer so that they are ``prune`` altogether.
@@ -89,20 +95,38 @@ class Selection:
             raise ValueError(f"ranking must be one of {', '.join(RANKINGS)}, got {ranking!r}")
         if prune > self.caps.sum():
             raise ValueError(f"cannot prune {prune} weights: the layers' floors leave {self.caps.sum()} to prune")
+        if prune == 0:
+            return np.zeros_like(self.caps)
         if ranking == "global":
-            cut = _first_bin_holding(self.upper, self.caps, prune)
-            lower = _count_lower_halves(self.layers, np.full(len(self.layers), cut))
-            return _share_out_bin(self.upper, lower, self.caps, prune, cut)
+            return self._lowest(prune)
         if ranking == "layer_adaptive":
             return _layer_adaptive(self.upper, self.caps, prune)
         return _by_density(self.layers, self.caps, prune, ranking)
 
     def thresholds(self, numbers: np.ndarray) -> list[Threshold]:
         """Threshold of each layer under which exactly ``numbers`` of its candidates lie."""
-        upto = np.cumsum(self.upper, axis=1)
-        bins = (upto < numbers[:, None]).sum(1)  # the bin that holds the last pruned candidate
-        lower = _count_lower_halves(self.layers, bins)
-        return [_threshold(*row) for row in zip(upto, bins, lower, numbers, strict=True)]
+        upto = np.cumsum(self.upper.table, axis=1)
+        columns = (upto < numbers[:, None]).sum(1)  # where the last pruned candidate of each layer lies
+        cuts = self.upper.halves[np.minimum(columns, max(self.upper.halves.size - 1, 0))] if numbers.any() else columns
+        lower = _count_lower_halves(self.layers, cuts)
+        result = []
+        for index, number in enumerate(numbers):
+            before = upto[index, columns[index] - 1] if number and columns[index] else 0
+            result.append(_threshold(int(cuts[index]), lower.halves, lower.table[index], int(number - before)))
+        return result
+
+    def _lowest(self, prune: int) -> np.ndarray:
+        """Global ranking: all below one upper half, and of the keys with that half the lowest."""
+        held = np.minimum(np.cumsum(self.upper.table, axis=1), self.caps[:, None]).sum(0)
+        column = int(np.searchsorted(held, prune))
+        below = np.minimum(self.upper.table[:, :column].sum(1), self.caps)
+        lower = _count_lower_halves(self.layers, np.full(len(self.layers), self.upper.halves[column]))
+        rest = np.minimum(np.cumsum(lower.table, axis=1), (self.caps - below)[:, None])
+        numbers = np.diff(rest, axis=1, prepend=0)
+        layer, key = np.nonzero(numbers)
+        order = np.lexsort((layer, key))
+        taken = _take_first(layer[order], numbers[layer, key][order], prune - int(below.sum()), len(self.caps))
+        return below + taken
 
 
 def kept(layer: Layer, threshold: Threshold) -> Iterator[Tensor]:
@@ -136,33 +160,40 @@ def _tally(indices: Tensor, counts: Tensor) -> None:
         counts += torch.bincount(indices, minlength=_HALF + 1)
 
 
-def _count_upper_halves(layers: Sequence[Layer]) -> np.ndarray:
-    """Number of candidates per layer and upper half of the key, int64 of shape (layers, 65536)."""
+@dataclass(frozen=True)
+class _Counts:
+    """How often each half key occurs in each layer.
+
+    Attributes:
+        halves: those that occur at all, ascending, int64.
+        table: numbers, int64 of shape (layers, halves).
+    """
+
+    halves: np.ndarray
+    table: np.ndarray
+
+
+def _count_upper_halves(layers: Sequence[Layer]) -> _Counts:
+    """Of all candidates."""
 
     def tally(scores: Tensor, _: int, counts: Tensor) -> None:
         _tally((_keys(scores) >> 16) + _HALF // 2, counts)
 
-    table = _tables(layers, tally)
-    for layer, row in zip(layers, table, strict=True):
-        if row[_INFINITY:].any() or row[: _HALF - _INFINITY].any():
-            raise ValueError(f"layer {layer.name}: a score is NaN or infinite, so its weights cannot be ranked")
-        if row.sum() != layer.candidates:
-            raise AssertionError(f"layer {layer.name}: {row.sum()} scores for {layer.candidates} candidates")
-    return table
+    return _count(layers, tally)
 
 
-def _count_lower_halves(layers: Sequence[Layer], bins: np.ndarray) -> np.ndarray:
-    """The same for the lower halves of those keys whose upper half is the layer's entry of ``bins``."""
+def _count_lower_halves(layers: Sequence[Layer], upper: np.ndarray) -> _Counts:
+    """Of those candidates whose upper half is the layer's entry of ``upper``."""
 
     def tally(scores: Tensor, index: int, counts: Tensor) -> None:
         keys = _keys(scores)
-        inside = (keys >> 16) + _HALF // 2 == int(bins[index])
+        inside = (keys >> 16) + _HALF // 2 == int(upper[index])
         _tally(torch.where(inside, keys & 0xFFFF, _HALF), counts)  # the rest goes into one bin past the end
 
-    return _tables(layers, tally)
+    return _count(layers, tally)
 
 
-def _tables(layers: Sequence[Layer], tally: Callable[[Tensor, int, Tensor], None]) -> np.ndarray:
+def _count(layers: Sequence[Layer], tally: Callable[[Tensor, int, Tensor], None]) -> _Counts:
     """One row of counts per layer, brought to the host in one transfer."""
     rows = []
     for index, layer in enumerate(layers):
@@ -173,48 +204,41 @@ def _tables(layers: Sequence[Layer], tally: Callable[[Tensor, int, Tensor], None
             tally(scores, index, counts)
         rows.append(torch.zeros(_HALF + 1, dtype=torch.int32) if counts is None else counts)
     if not rows:
-        return np.zeros((0, _HALF), dtype=np.int64)
+        return _Counts(np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.int64))
     device = next((row.device for row in rows if row.is_cuda), rows[0].device)
-    return torch.stack([row.to(device) for row in rows])[:, :_HALF].cpu().numpy().astype(np.int64)
+    table = torch.stack([row.to(device) for row in rows])[:, :_HALF].cpu().numpy()
+    halves = np.flatnonzero(table.any(0))
+    return _Counts(halves, table[:, halves].astype(np.int64))
 
 
-def _first_bin_holding(upper: np.ndarray, caps: np.ndarray, prune: int) -> int:
-    """Lowest bin up to which the layers, none beyond its cap, hold ``prune`` candidates."""
-    held = np.zeros(_HALF, dtype=np.int64)
-    for row, cap in zip(upper, caps, strict=True):
-        held += np.minimum(np.cumsum(row), cap)
-    return int(np.searchsorted(held, prune))
+def _check_counts(layers: Sequence[Layer], upper: _Counts) -> None:
+    outside = (upper.halves >= _INFINITY) | (upper.halves < _HALF - _INFINITY)
+    for layer, row in zip(layers, upper.table, strict=True):
+        if row[outside].any():
+            raise NotFinite(f"layer {layer.name}: a score is NaN or infinite, so its weights cannot be ranked")
+        if row.sum() != layer.candidates:
+            raise AssertionError(f"layer {layer.name}: {row.sum()} scores for {layer.candidates} candidates")
 
 
-def _share_out_bin(
-    upper: np.ndarray, lower: np.ndarray, caps: np.ndarray, prune: int, bin_index: int
-) -> np.ndarray:
-    """Global ranking: everything below the bin is pruned, of the bin itself the lowest keys first."""
-    below = np.minimum(upper[:, :bin_index].sum(1), caps)
-    rest = np.minimum(np.cumsum(lower, axis=1), (caps - below)[:, None])
-    layer, key, number = _nonempty(rest)
-    order = np.lexsort((layer, key))
-    return below + _take_first(layer[order], number[order], prune - int(below.sum()), len(caps))
-
-
-def _layer_adaptive(upper: np.ndarray, caps: np.ndarray, prune: int) -> np.ndarray:
+def _layer_adaptive(upper: _Counts, caps: np.ndarray, prune: int) -> np.ndarray:
     """Numbers to prune per layer when every score is replaced by LAMP's."""
+    squares = np.square(np.maximum(_lower_edges(upper.halves), 0.0))
     parts = []
-    for index, (row, cap) in enumerate(zip(upper, caps, strict=True)):
-        bins = np.flatnonzero(row)
-        squares = np.square(np.maximum(_lower_edges(bins), 0.0))
-        tails = np.cumsum((squares * row[bins])[::-1])[::-1]
-        scores = np.divide(squares, tails, out=np.zeros_like(squares), where=tails > 0)
-        upto = np.minimum(np.cumsum(row[bins]), cap)
-        parts.append((np.full(len(bins), index), bins, scores, np.diff(upto, prepend=0)))
-    layer, bins, scores, number = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = np.lexsort((layer, bins, scores))
+    for index, (row, cap) in enumerate(zip(upper.table, caps, strict=True)):
+        column = np.flatnonzero(row)
+        number = row[column]
+        tails = np.cumsum((squares[column] * number)[::-1])[::-1]
+        scores = np.divide(squares[column], tails, out=np.zeros(column.size), where=tails > 0)
+        upto = np.minimum(np.cumsum(number), cap)
+        parts.append((np.full(column.size, index), column, scores, np.diff(upto, prepend=0)))
+    layer, column, scores, number = (np.concatenate(values) for values in zip(*parts, strict=True))
+    order = np.lexsort((layer, column, scores))
     return _take_first(layer[order], number[order], prune, len(caps))
 
 
-def _lower_edges(bins: np.ndarray) -> np.ndarray:
-    """The score of least magnitude in each bin, float64: the key's upper half read as bfloat16."""
-    upper = (bins - _HALF // 2).astype(np.int32)
+def _lower_edges(halves: np.ndarray) -> np.ndarray:
+    """The score of least magnitude with each upper half, float64: the half read as bfloat16."""
+    upper = (halves - _HALF // 2).astype(np.int32)
     bits = np.where(upper < 0, (upper << 16) ^ 0x7FFF0000, upper << 16)
     return bits.astype(np.int32).view(np.float32).astype(np.float64)
 
@@ -256,25 +280,18 @@ def _round_to_total(values: np.ndarray, caps: np.ndarray, total: int) -> np.ndar
     return counts
 
 
-def _nonempty(cumulated: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Layer, bin and number of the non-empty bins of cumulated tables."""
-    numbers = np.diff(cumulated, axis=1, prepend=0)
-    layer, bins = np.nonzero(numbers)
-    return layer, bins, numbers[layer, bins]
-
-
 def _take_first(layer: np.ndarray, number: np.ndarray, total: int, layers: int) -> np.ndarray:
     """Go through groups of candidates in order, take ``total`` of them, and count per layer."""
     taken = np.diff(np.minimum(np.cumsum(number), total), prepend=0)
     return np.bincount(layer, weights=taken, minlength=layers).astype(np.int64)
 
 
-def _threshold(upto: np.ndarray, cut: int, lower: np.ndarray, number: int) -> Threshold:
-    if number == 0:
+def _threshold(upper: int, lower: np.ndarray, row: np.ndarray, inside: int) -> Threshold:
+    """Threshold below which ``inside`` of the candidates with this upper half lie, and all with a lower one."""
+    if inside == 0:
         return Threshold(-(1 << 31), 0)
-    inside = int(number - (upto[cut - 1] if cut else 0))
-    cumulated = np.cumsum(lower)
-    low = int(np.searchsorted(cumulated, inside))
-    ties = inside - int(cumulated[low - 1] if low else 0)
-    key = ((int(cut) - _HALF // 2) << 16) + low
-    return Threshold(key + 1, 0) if ties == lower[low] else Threshold(key, ties)
+    cumulated = np.cumsum(row)
+    column = int(np.searchsorted(cumulated, inside))
+    ties = inside - int(cumulated[column - 1] if column else 0)
+    key = ((upper - _HALF // 2) << 16) + int(lower[column])
+    return Threshold(key + 1, 0) if ties == row[column] else Threshold(key, ties)

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Measure speed as ratios taken in turn within one process, and write results/bench-<date>.json.
+
+usage: bench.py [--compare OLD.json] [--rounds N] [--device cpu|cuda] [PART ...]
+
+PART is `optimizer` or `loop`; all by default. Ratios below 1 are faster than what they are compared with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from lib.rundir import write_atomic
+from scripts.tables import print_table
+
+PARTS = ("optimizer", "loop")
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--compare", type=Path, metavar="OLD.json")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--device", choices=("cpu", "cuda"))
+    parser.add_argument("parts", nargs="*", metavar="PART")
+    arguments = parser.parse_args(argv)
+    unknown = set(arguments.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"unknown part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    try:
+        old = json.loads(arguments.compare.read_text()) if arguments.compare else None
+    except (OSError, ValueError) as error:
+        parser.error(f"cannot read {arguments.compare}: {error}")
+    result = measure(arguments.parts or PARTS, arguments.rounds, arguments.device)
+    path = ROOT / "results" / f"bench-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    path.parent.mkdir(exist_ok=True)
+    write_atomic(path, json.dumps(result, indent=1) + "\n")
+    show(result, old)
+    print(f"\nwritten to {path.relative_to(ROOT)}")
+    return 0
+
+
+def measure(parts: tuple[str, ...], rounds: int, wanted: str | None) -> dict:
+    import torch
+
+    from scripts.benchmarks import loop, optimizer
+
+    device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+    modules = {"optimizer": optimizer, "loop": loop}
+    rows = [row for part in parts for row in modules[part].measure(device, rounds)]
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return {
+        "device": name,
+        "torch": torch.__version__,
+        "rounds": rounds,
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
+
+
+def show(result: dict, old: dict | None) -> None:
+    """A table; with older figures beside them where the same was measured then."""
+    before = {(row["part"], row["name"]): row["ratio"] for row in (old or {}).get("rows", [])}
+    print(
+        f"{result['device']}, torch {result['torch']}, {result['rounds']} rounds; ratio = time over that of the first"
+    )
+    headings = ["what", "alternative", "ms", "ratio", "least", "greatest", *(["ratio before"] if old else [])]
+    rows = []
+    for row in result["rows"]:
+        cells = [row["part"], row["name"], f"{row['milliseconds']:.2f}"]
+        cells += [f"{row[key]:.2f}" for key in ("ratio", "lowest", "highest")]
+        if old:
+            ratio = before.get((row["part"], row["name"]))
+            cells.append("–" if ratio is None else f"{ratio:.2f}")
+        rows.append(cells)
+    print_table(headings, rows, {0, 1})
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What `make bench` measures: one module per part, each with `measure(quick) -> list[Row]`."""

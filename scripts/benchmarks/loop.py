@@ -1,0 +1,104 @@
+"""What the training loop costs beyond the bare forward pass, backward pass and optimizer step; data pipelines."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision import transforms
+
+from lenet5.train import build_model as lenet5
+from lib import data as datasets
+from lib import kconf, optimizers
+from lib.config import RunConfig, run_config
+from lib.rundir import RunDir
+from lib.trainer import Training
+from resnet18.train import build_model as resnet18
+from scripts.benchmarks.pairs import Row, in_turn
+
+ROOT = Path(__file__).resolve().parents[2]
+MODELS = {"lenet5": lenet5, "resnet18": resnet18}
+
+
+def measure(device: torch.device, rounds: int) -> list[Row]:
+    rows = []
+    for model in MODELS:
+        rows += _epoch(_config(model, device), rounds)
+    return rows + _pipelines(_config("resnet18", device), rounds)
+
+
+def _config(model: str, device: torch.device) -> RunConfig:
+    """A small run on synthetic images: 8 batches, on a CPU the narrow ResNet-18 (speed only, no accuracy)."""
+    config = run_config(kconf.load(ROOT), model, "adamw", "none", 0.0, seed=0)
+    return replace(
+        config,
+        dataset="synthetic",
+        device=device.type,
+        epochs=1000,
+        train_images=1024,
+        batch_size=128,
+        compile="off",
+        width=16 if config.width and device.type == "cpu" else config.width,
+    )
+
+
+def _epoch(config: RunConfig, rounds: int) -> list[Row]:
+    """An epoch of the loop against the same calls on batches prepared beforehand."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        training = Training(config, RunDir(Path(folder)), MODELS[config.model], None, lambda line: None)
+        training.make_ready()
+        batches = list(datasets.batches(training.data, config, epoch=0))
+        model, optimizer = training.model, optimizers.build(config, training.model, 10**6)
+
+        def bare() -> None:
+            model.train()
+            for images, labels in batches:
+                optimizer.zero_grad(set_to_none=True)
+                with training.compute.autocast():
+                    loss = F.cross_entropy(model(images), labels, label_smoothing=config.label_smoothing)
+                loss.backward()
+                optimizer.step()
+            loss.item()
+
+        def loop() -> None:
+            training.train_epoch()
+            training.progress.next_epoch(training.record)
+
+        name = f"epoch of {config.model}, {training.compute.precision}"
+        return in_turn(name, {"bare calls on prepared batches": bare, "training loop": loop}, rounds)
+
+
+def _pipelines(config: RunConfig, rounds: int) -> list[Row]:
+    """Crop, flip and normalise a set once: batched on the device against torchvision's pipeline with two workers."""
+    data = datasets.load(config, torch.device(config.device))
+    pipeline = transforms.Compose(
+        [
+            transforms.ToPILImage(),
+            transforms.RandomCrop(32, padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(data.mean.tolist(), data.std.tolist()),
+        ]
+    )
+    loader = DataLoader(_Images(data.train_images.cpu(), pipeline), config.batch_size, num_workers=2)
+    calls = {
+        "batched on the device": lambda: [None for _ in datasets.batches(data, config, epoch=0)],
+        "torchvision DataLoader, 2 workers": lambda: [None for _ in loader],
+    }
+    images = len(data.train_images)
+    return in_turn(f"{images} images cropped, flipped, normalised", calls, max(rounds // 4, 3))
+
+
+class _Images(TensorDataset):
+    def __init__(self, images: torch.Tensor, transform: transforms.Compose) -> None:
+        super().__init__(images)
+        self.transform = transform
+
+    def __getitem__(self, index: int) -> torch.Tensor:  # type: ignore[override]
+        return self.transform(self.tensors[0][index])
