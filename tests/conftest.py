@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ for name in ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL"):
 
 settings.register_profile("project", deadline=None, max_examples=50)
 settings.load_profile("project")
+
+
+@pytest.fixture(autouse=True)
+def denormals() -> Iterator[None]:
+    """A run in this process has denormal numbers flushed to zero; the next test may need them."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture

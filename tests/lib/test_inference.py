@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 from torch import nn
 
@@ -16,12 +14,6 @@ from lib import data as datasets
 from lib import inference
 from lib.data import Data
 from tests.lib.training import assert_same_outcome, lenet5, run, tiny
-
-
-@pytest.fixture(autouse=True)
-def leave_the_process_as_it_was() -> Iterator[None]:
-    yield
-    torch.set_flush_denormal(False)  # a run in this process sets it, and later tests draw denormal numbers
 
 
 def model_and_data() -> tuple[nn.Module, Data]:

@@ -35,7 +35,6 @@ def leave_the_process_as_it_was() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)  # a run in this process sets it, and later tests draw denormal numbers
 
 
 def resnet(config: RunConfig, data: Data) -> nn.Module:
