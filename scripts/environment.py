@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import re
@@ -45,11 +46,23 @@ def version(package: str) -> str | None:
         return None
 
 
+def torch_build() -> dict[str, str]:
+    """What torch says of itself in its version.py, read without importing it: version, cuda, hip where built in."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return {}
+    try:
+        text = Path(spec.origin).with_name("version.py").read_text()
+    except OSError:
+        return {}
+    return dict(re.findall(r"^(__version__|cuda|hip)\b[^=\n]*= *'([^']+)'", text, re.MULTILINE))
+
+
 def why_no_cuda() -> str | None:
     """Why DEVICE=cuda cannot work here, as part of a sentence; None if nothing speaks against it."""
-    torch = version("torch") or ""
-    if torch.endswith("+cpu"):
-        return f"torch {torch} is built without CUDA"
+    torch = torch_build()
+    if torch and not {"cuda", "hip"} & torch.keys():
+        return f"torch {torch.get('__version__')} is built for CPUs only"
     if gpus():
         return None
     for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
@@ -97,7 +110,8 @@ def describe(root: Path) -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {name: version(name) for name in PACKAGES}
+        | {"torch" if name == "__version__" else name: said for name, said in torch_build().items()},
         "git": git_state(root),
         "environment": {
             name: value

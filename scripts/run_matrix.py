@@ -228,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Locked as busy:
         print(f"{busy}: wait for it, or stop it; nothing was started", file=sys.stderr)
     except OSError as error:
-        print(f"cannot be started: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"nothing was started: {error.filename or 'results'}: {error.strerror}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
     return 2

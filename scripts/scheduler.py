@@ -123,7 +123,7 @@ class Scheduler:
             write_run(row.run, row.config)
             self.children.append((row, Child(self.root, row.run, row.config)))
         except OSError as error:
-            self.finish(row, "failed", f"could not be started: {error.strerror}: {error.filename}")
+            self.finish(row, "failed", f"could not be started: {error.strerror}: {error.filename or row.run.path}")
         else:
             self.view.started(row)
 

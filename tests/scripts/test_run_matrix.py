@@ -244,6 +244,21 @@ def test_continue_refuses_a_changed_configuration_and_names_the_keys(tree, chang
     assert len(started(tree)) == 3 and len(folders(tree)) == 1
 
 
+def test_a_matrix_in_yaml_is_trained_and_gone_on_with(tree):
+    asked = "models: [lenet5]\noptimizers: [sgd, adam]\npruning_methods: [none]\nseeds: [3, 5]\n"
+    (tree / "my.yaml").write_text(asked + "overrides: {LENET5_DATASET: synthetic, EPOCHS: 2}\n")
+    behave(tree, {"lenet5_sgd_none_seed5": ["fail"]})
+    code, out, err = run(tree, "--config", "my.yaml")
+    assert code == 1, out + err
+    (folder,) = folders(tree)
+    assert folder.name.startswith("my-") and len(matrix_of(folder)["runs"]) == 4
+    behave(tree, {})
+    for arguments in (["--continue"], ["--config", "my.yaml"], ["--continue", "--config", "my.yaml", "EPOCHS=3"]):
+        code, _, err = run(tree, *arguments)
+        assert (code, err) == (0, "")
+    assert len(folders(tree)) == 1 and len(started(tree)) == 4 + 1 + 4
+
+
 def test_continue_sees_a_change_of_dot_config(tree):
     source = "CONFIG_MODEL_LENET5=y\nCONFIG_LENET5_DATASET_SYNTHETIC=y\nCONFIG_LENET5_EPOCHS=2\n"
     (tree / ".config").write_text(source)
@@ -441,6 +456,23 @@ def test_make_twice_at_once_and_in_parallel_trains_nothing_twice(tree):
     finally:
         end(first)
     assert started(tree) == [RUNS[0]] and state(folders(tree)[0], RUNS[0])["state"] == "interrupted"
+
+
+def test_a_torch_built_for_cpus_only_is_told_apart(monkeypatch, tmp_path):
+    from types import SimpleNamespace
+
+    from scripts import environment
+
+    (tmp_path / "version.py").write_text(
+        "__version__ = '2.99.0+cpu'\ncuda: str | None = None\nhip: str | None = None\n"
+    )
+    monkeypatch.setattr(
+        environment.importlib.util, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    )
+    monkeypatch.setattr(environment, "gpus", lambda: ["one"])
+    assert environment.why_no_cuda() == "torch 2.99.0+cpu is built for CPUs only"
+    (tmp_path / "version.py").write_text("__version__ = '2.99.0+cu132'\ncuda: str | None = '13.2'\nhip = None\n")
+    assert environment.why_no_cuda() is None
 
 
 def test_automatic_jobs_fill_the_cores_and_share_a_gpu_as_far_as_its_memory_goes(monkeypatch):
