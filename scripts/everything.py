@@ -29,8 +29,13 @@ def main(argv: list[str] | None = None) -> int:
     symbols, _ = load_matrix(ROOT, arguments.config, arguments.overrides)
     latest = ROOT / Path(symbols.text("RESULTS_DIR")).expanduser() / "latest"
     for script, *words in SHOWN_BY:
-        if subprocess.run([sys.executable, str(ROOT / "scripts" / script), *words, str(latest)], cwd=ROOT).returncode:
-            code = 1
+        command = [sys.executable, str(ROOT / "scripts" / script), *words, str(latest)]
+        try:
+            # in a session of its own it does not hear of Ctrl-C, which ends it from here without a traceback
+            if subprocess.run(command, cwd=ROOT, start_new_session=True).returncode:
+                code = 1
+        except KeyboardInterrupt:
+            return 130
     return code
 
 

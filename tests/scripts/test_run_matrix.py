@@ -336,6 +336,25 @@ def test_a_run_that_has_not_begun_yet_does_not_delay_the_end(tree):
     assert state(folders(tree)[0], RUNS[0])["state"] == "interrupted"
 
 
+def test_ctrl_c_while_pictures_are_drawn_ends_quietly_too(tree):
+    (tree / "scripts/update_graphs.py").write_text("import time; print('drawing', flush=True); time.sleep(60)\n")
+    process = subprocess.Popen(
+        [sys.executable, str(tree / "scripts/everything.py"), *THREE_RUNS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        while "drawing" not in process.stdout.readline():
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
+        _, err = process.communicate(timeout=10)
+    finally:
+        end(process)
+    assert (process.returncode, err) == (130, "")
+
+
 def test_a_second_runner_is_refused_and_told_who_is_there(tree):
     behave(tree, {RUNS[0]: ["slow"]})
     process = start(tree, *THREE_RUNS)
