@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +16,7 @@ from . import data as datasets
 from .changes import refuse_changes
 from .config import RunConfig
 from .inference import inference_test
+from .progress import Diverged, Interrupted, Progress, Stop
 from .pruning.ranking import NotFinite
 from .rundir import RunDir, append_json, write_atomic, write_json, write_json_lines
 from .summary import summarise
@@ -29,45 +28,6 @@ if TYPE_CHECKING:
 BuildModel = Callable[[RunConfig, "Data"], nn.Module]
 Say = Callable[[str], None]
 WARM_STEPS = 3  # by then algorithms are chosen and kernels compiled, which may take more memory than training
-
-
-class Diverged(Exception):
-    """The loss is no longer a finite number."""
-
-
-class Interrupted(Exception):
-    """Asked to stop; the state is saved."""
-
-    def __init__(self, number: int):
-        self.number = number
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-
-
-class Stop(Protocol):
-    """Asked between two steps whether the run shall stop, and by which signal."""
-
-    number: int
-
-    def wanted(self) -> bool: ...
-
-
-@dataclass
-class Progress:
-    """How far a run is: the records of its finished epochs, and sums over the unfinished one."""
-
-    epoch: int = 0  # finished ones
-    step: int = 0  # finished ones of the unfinished epoch
-    history: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
-    memory_before: dict[str, int] = field(default_factory=dict)  # bytes by category after the epoch's first step
-    loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
-    correct: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
-
-    def next_epoch(self, record: dict[str, Any]) -> None:
-        self.history.append(record)
-        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
-        self.loss.zero_()
-        self.correct.zero_()
 
 
 def train(

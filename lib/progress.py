@@ -1,0 +1,49 @@
+"""How far a run is, and how it may end before its time."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Diverged(Exception):
+    """The loss is no longer a finite number."""
+
+
+class Interrupted(Exception):
+    """Asked to stop; the state is saved."""
+
+    def __init__(self, number: int):
+        self.number = number
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+
+
+class Stop(Protocol):
+    """Asked between two steps whether the run shall stop, and by which signal."""
+
+    number: int
+
+    def wanted(self) -> bool: ...
+
+
+@dataclass
+class Progress:
+    """How far a run is: the records of its finished epochs, and sums over the unfinished one."""
+
+    epoch: int = 0  # finished ones
+    step: int = 0  # finished ones of the unfinished epoch
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    memory_before: dict[str, int] = field(default_factory=dict)  # bytes by category after the epoch's first step
+    loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    correct: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+
+    def next_epoch(self, record: dict[str, Any]) -> None:
+        self.history.append(record)
+        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+        self.loss.zero_()
+        self.correct.zero_()
