@@ -39,11 +39,12 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     memory_before: dict[str, int] = field(default_factory=dict)  # bytes by category after the epoch's first step
+    mask_update: dict[str, Any] | None = None  # the latest of the unfinished epoch, where it was resumed after one
     loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     correct: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
 
     def next_epoch(self, record: dict[str, Any]) -> None:
         self.history.append(record)
-        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+        self.epoch, self.step, self.seconds, self.mask_update = self.epoch + 1, 0, 0.0, None
         self.loss.zero_()
         self.correct.zero_()

@@ -198,6 +198,8 @@ class Training:
             "layer_sparsity": self.pruner.layer_sparsity(),
             "time": time.time(),
         }
+        if (update := self.mask_update()) is not None:
+            self.record["importance"] = update
         record = self.record
         append_json(self.run.metrics, record)
         if self.events is not None:
@@ -209,6 +211,13 @@ class Training:
             f"test accuracy {record['test_accuracy']:.2f} %, sparsity {100 * record['sparsity']:.1f} %, "
             f"{record['epoch_seconds']:.1f} s"
         )
+
+    def mask_update(self) -> dict[str, Any] | None:
+        """What the latest mask update of the unfinished epoch ranked and pruned, if there was one."""
+        update = self.pruner.last_update()
+        if update is not None and update["step"] > self.progress.epoch * self.steps:
+            return update
+        return self.progress.mask_update
 
     def enter(self, phase: str) -> None:
         """Tell the monitor what the run is doing."""
@@ -233,6 +242,7 @@ class Training:
                 "running": {
                     "seconds": progress.seconds,
                     "memory_before": progress.memory_before,
+                    "mask_update": self.mask_update(),
                     "loss": progress.loss,
                     "correct": progress.correct,
                 },
@@ -258,6 +268,7 @@ class Training:
             progress.epoch, progress.step, progress.history = state["epoch"], state["step"], state["history"]
             progress.seconds = state["running"]["seconds"]
             progress.memory_before = state["running"]["memory_before"]
+            progress.mask_update = state["running"]["mask_update"]
             progress.loss.copy_(state["running"]["loss"])
             progress.correct.copy_(state["running"]["correct"])
             self.say(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -38,14 +37,6 @@ def _yaml(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _importance(path: Path) -> list[dict[str, Any]]:
-    try:
-        entries = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return []
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-
-
 def load_run(path: Path) -> Run:
     """The run in folder `path`. A torn or missing file leaves its part empty.
 
@@ -67,7 +58,7 @@ def load_run(path: Path) -> Run:
         summary=read_json(folder.summary),
         metrics=[latest[epoch] for epoch in sorted(latest)],
         samples=samples,
-        importance=_importance(path / "importance.json"),
+        importance=[row["importance"] for row in metrics if isinstance(row.get("importance"), dict)],
         path=path,
         dropped=torn + torn_samples,
     )

@@ -13,7 +13,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from ..pruning import masks
 from ..pruning.criteria import CRITERIA
 from ..pruning.pruner import check_floors
-from ..pruning.ranking import RANKINGS, Layer, Selection, kept, survivors_at_least
+from ..pruning.ranking import RANKINGS, Layer, Selection, Update, kept, survivors_at_least
 from ..pruning.schedule import CubicSchedule, exchange_share
 from . import compact
 
@@ -107,6 +107,7 @@ class AdamWPrune(Optimizer):
         self.mode = mode
         self.regrowth = regrowth
         self.steps = 0
+        self.latest: Update | None = None  # what the latest mask update of this process did, for pictures
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -233,6 +234,7 @@ class AdamWPrune(Optimizer):
         ]
         selection = Selection(layers)
         numbers = selection.numbers(survivors - remain, self.ranking)
+        self.latest = Update(self.steps, 1 - remain / size, selection.upper, numbers)
         exchanged = self._exchanged(layers, numbers, weights)
         limits = selection.thresholds(numbers + exchanged)
         new = [

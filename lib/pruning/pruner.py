@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from . import masks
-from .ranking import Layer, Selection, kept, survivors_at_least
+from .ranking import Layer, Selection, Update, kept, survivors_at_least
 from .schedule import CubicSchedule
 
 
@@ -66,6 +66,10 @@ class Pruner:
         own = sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
         return {"optimizer_state": states, "pruning_state": own}
 
+    def last_update(self) -> dict[str, Any] | None:
+        """Step, sparsity and histogram of the scores of this process's latest mask update; None before the first."""
+        return None
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs besides weights and optimizer."""
         return {}
@@ -109,6 +113,7 @@ class MaskedPruner(Pruner):
         self.min_density = min_density
         self.steps = 0
         self.masks: dict[str, Tensor] = {}  # bits per layer; none before the first update
+        self.latest: Update | None = None
 
     def scores(self, name: str, start: int, stop: int) -> Tensor:
         """Scores of the weights ``start`` to ``stop`` (in memory order) of a layer; low ones are pruned."""
@@ -123,6 +128,9 @@ class MaskedPruner(Pruner):
 
     def phase(self, step: int) -> str:
         return phase_of(self.schedule, step)
+
+    def last_update(self) -> dict[str, Any] | None:
+        return None if self.latest is None else self.latest.describe()
 
     def state_dict(self) -> dict[str, Any]:
         return {"steps": self.steps, "masks": dict(self.masks)}
@@ -152,7 +160,9 @@ class MaskedPruner(Pruner):
         size = sum(layer.size for layer in layers)
         prune = round(self.schedule.sparsity(self.steps) * size)
         selection = Selection(layers)
-        limits = selection.thresholds(selection.numbers(prune, self.ranking))
+        numbers = selection.numbers(prune, self.ranking)
+        limits = selection.thresholds(numbers)
+        self.latest = Update(self.steps, prune / size, selection.upper, numbers)
         for layer, threshold in zip(layers, limits, strict=True):
             new = torch.cat([masks.pack(part) for part in kept(layer, threshold)])
             self.on_new_mask(layer.name, new)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -145,6 +146,45 @@ def kept(layer: Layer, threshold: Threshold) -> Iterator[Tensor]:
             ties_left = ties_left - rank[-1]
 
 
+@dataclass(frozen=True)
+class Update:
+    """What one mask update ranked and pruned: step, sparsity after it, counted scores, numbers pruned per layer."""
+
+    step: int
+    sparsity: float
+    upper: Counts
+    numbers: np.ndarray
+
+    def describe(self) -> dict[str, Any]:
+        """For a picture: ``step``, ``sparsity`` and the histogram's ``edges``, ``counts`` and ``pruned``."""
+        return {"step": self.step, "sparsity": self.sparsity, **histogram(self.upper, self.numbers)}
+
+
+def histogram(upper: Counts, numbers: np.ndarray, bins: int = 40) -> dict[str, list[float]]:
+    """What a selection ranked: candidates per interval of positive scores, and how many of them were pruned.
+
+    Args:
+        upper: ``Selection.upper``.
+        numbers: how many were pruned in each layer.
+        bins: number of intervals, evenly spaced on a logarithmic axis.
+
+    Returns ``edges`` (bins + 1), ``counts`` and ``pruned`` (bins each); all empty where no score is positive.
+    """
+    scores = _lower_edges(upper.halves)
+    seen = scores > 0
+    if not seen.any():
+        return {"edges": [], "counts": [], "pruned": []}
+    lowest, highest = scores[seen].min(), scores[seen].max()
+    edges = np.geomspace(lowest, 1.01 * highest, bins + 1)  # 1.01: the scores were cut to bfloat16
+    edges[0] = lowest
+    pruned = np.diff(np.minimum(np.cumsum(upper.table, axis=1), numbers[:, None]), axis=1, prepend=0).sum(0)
+    return {
+        "edges": edges.tolist(),
+        "counts": np.histogram(scores[seen], edges, weights=upper.table.sum(0)[seen])[0].tolist(),
+        "pruned": np.histogram(scores[seen], edges, weights=pruned[seen])[0].tolist(),
+    }
+
+
 def _keys(scores: Tensor) -> Tensor:
     """int32 keys in the order of the float scores; -0.0 counts as 0.0."""
     bits = (scores.float() + 0.0).view(torch.int32)
@@ -161,7 +201,7 @@ def _tally(indices: Tensor, counts: Tensor) -> None:
 
 
 @dataclass(frozen=True)
-class _Counts:
+class Counts:
     """How often each half key occurs in each layer.
 
     Attributes:
@@ -173,7 +213,7 @@ class _Counts:
     table: np.ndarray
 
 
-def _count_upper_halves(layers: Sequence[Layer]) -> _Counts:
+def _count_upper_halves(layers: Sequence[Layer]) -> Counts:
     """Of all candidates."""
 
     def tally(scores: Tensor, _: int, counts: Tensor) -> None:
@@ -182,7 +222,7 @@ def _count_upper_halves(layers: Sequence[Layer]) -> _Counts:
     return _count(layers, tally)
 
 
-def _count_lower_halves(layers: Sequence[Layer], upper: np.ndarray) -> _Counts:
+def _count_lower_halves(layers: Sequence[Layer], upper: np.ndarray) -> Counts:
     """Of those candidates whose upper half is the layer's entry of ``upper``."""
 
     def tally(scores: Tensor, index: int, counts: Tensor) -> None:
@@ -193,7 +233,7 @@ def _count_lower_halves(layers: Sequence[Layer], upper: np.ndarray) -> _Counts:
     return _count(layers, tally)
 
 
-def _count(layers: Sequence[Layer], tally: Callable[[Tensor, int, Tensor], None]) -> _Counts:
+def _count(layers: Sequence[Layer], tally: Callable[[Tensor, int, Tensor], None]) -> Counts:
     """One row of counts per layer, brought to the host in one transfer."""
     rows = []
     for index, layer in enumerate(layers):
@@ -204,14 +244,14 @@ def _count(layers: Sequence[Layer], tally: Callable[[Tensor, int, Tensor], None]
             tally(scores, index, counts)
         rows.append(torch.zeros(_HALF + 1, dtype=torch.int32) if counts is None else counts)
     if not rows:
-        return _Counts(np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.int64))
+        return Counts(np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.int64))
     device = next((row.device for row in rows if row.is_cuda), rows[0].device)
     table = torch.stack([row.to(device) for row in rows])[:, :_HALF].cpu().numpy()
     halves = np.flatnonzero(table.any(0))
-    return _Counts(halves, table[:, halves].astype(np.int64))
+    return Counts(halves, table[:, halves].astype(np.int64))
 
 
-def _check_counts(layers: Sequence[Layer], upper: _Counts) -> None:
+def _check_counts(layers: Sequence[Layer], upper: Counts) -> None:
     outside = (upper.halves >= _INFINITY) | (upper.halves < _HALF - _INFINITY)
     for layer, row in zip(layers, upper.table, strict=True):
         if row[outside].any():
@@ -220,7 +260,7 @@ def _check_counts(layers: Sequence[Layer], upper: _Counts) -> None:
             raise AssertionError(f"layer {layer.name}: {row.sum()} scores for {layer.candidates} candidates")
 
 
-def _layer_adaptive(upper: _Counts, caps: np.ndarray, prune: int) -> np.ndarray:
+def _layer_adaptive(upper: Counts, caps: np.ndarray, prune: int) -> np.ndarray:
     """Numbers to prune per layer when every score is replaced by LAMP's."""
     squares = np.square(np.maximum(_lower_edges(upper.halves), 0.0))
     parts = []

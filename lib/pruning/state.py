@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,6 +21,10 @@ class State(Pruner):
     def phase(self, step: int) -> str:
         schedule = self.adamwprune.schedule
         return "train" if schedule is None else phase_of(schedule, step)
+
+    def last_update(self) -> dict[str, Any] | None:
+        latest = self.adamwprune.latest
+        return None if latest is None else latest.describe()
 
     def memory_bytes(self) -> dict[str, int]:
         return self.adamwprune.memory_bytes()

@@ -34,7 +34,7 @@ class Figure:
         return Stat.of(self.peak_of(run) for run in group.counted)
 
 
-BY_CATEGORY = Figure("by_category", "bytes by category, counted from the tensors", "all categories, largest of the run")
+BY_CATEGORY = Figure("by_category", "bytes by category, counted from the tensors", "all categories")
 ALLOCATOR = Figure("allocator_peak", "allocator peak (torch.cuda.max_memory_allocated)", "allocator peak")
 SAMPLED = {
     "process_mib": Figure("process_mib", "sampled GPU memory of the process", "sampled, process"),

@@ -71,14 +71,15 @@ def layer_sparsity(results: Results) -> Picture:
     return Picture(name, figure, missing)
 
 
-def _histogram(entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, float | None] | None:
-    """Edges, counts and threshold of one record, if it is whole."""
+def _histogram(entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Edges, counts and pruned counts of one record, if it is whole."""
     try:
-        edges, counts = np.array(entry["edges"], float), np.array(entry["counts"], float)
+        edges, counts, pruned = (np.array(entry[name], float) for name in ("edges", "counts", "pruned"))
     except (KeyError, TypeError, ValueError):
         return None
-    whole = len(edges) == len(counts) + 1 and len(counts) and np.isfinite(edges).all() and np.isfinite(counts).all()
-    return (edges, counts, number(entry.get("threshold"))) if whole else None
+    fit = len(edges) == len(counts) + 1 == len(pruned) + 1 and len(counts)
+    whole = fit and all(np.isfinite(values).all() for values in (edges, counts, pruned))
+    return (edges, counts, pruned) if whole else None
 
 
 def importance_histograms(results: Results) -> Picture:
@@ -106,14 +107,15 @@ def importance_histograms(results: Results) -> Picture:
     return Picture(name, figure, missing)
 
 
-def _draw_histogram(ax: Axes, edges: np.ndarray, counts: np.ndarray, threshold: float | None) -> None:
+def _draw_histogram(ax: Axes, edges: np.ndarray, counts: np.ndarray, pruned: np.ndarray) -> None:
+    """Before the update: both colours. After it: only the weights kept. Layers may be cut at different scores."""
     logarithmic = bool((edges > 0).all()) and edges[-1] / edges[0] > 50
     ax.stairs(counts, edges, fill=True, color=look.COLOURS["adamwprune"], lw=0)
-    if threshold is not None:
-        below = np.clip(edges, None, threshold)
-        ax.stairs(counts, below, fill=True, color="#c9c9c9", lw=0)
-        ax.axvline(threshold, color=look.INK, linewidth=1.2)
-        look.write_beside(ax, "threshold", (threshold, 1), (4, -9), xycoords=("data", "axes fraction"))
+    ax.stairs(pruned, edges, fill=True, color="#c9c9c9", lw=0)
+    if pruned.any():
+        cut = edges[1:][pruned > 0]
+        ax.axvline(cut[-1], color=look.INK, linewidth=1.2)
+        look.write_beside(ax, "highest threshold", (cut[-1], 1), (4, -9), xycoords=("data", "axes fraction"))
     if logarithmic:
         ax.set_xscale("log")
     ax.set_xlabel("importance" + (" (log axis)" if logarithmic else ""))

@@ -108,15 +108,8 @@ def importance_of(target: float) -> list[dict[str, Any]]:
     entries = []
     for step, sparsity in ((200, target / 3), (400, 2 * target / 3), (600, target)):
         counts = [int(4000 * math.exp(-((i - 22 - step / 200) ** 2) / 40)) for i in range(40)]
-        entries.append(
-            {
-                "step": step,
-                "sparsity": sparsity,
-                "threshold": edges[14 + step // 100],
-                "edges": edges,
-                "counts": counts,
-            }
-        )
+        pruned = [count if i < 14 + step // 100 else 0 for i, count in enumerate(counts)]
+        entries.append({"step": step, "sparsity": sparsity, "edges": edges, "counts": counts, "pruned": pruned})
     return entries
 
 
@@ -145,6 +138,9 @@ def make_run(
     if method != "none":
         config |= {"pruning_start": 0.1, "pruning_end": 0.6}
     rows = epochs_of(optimizer, method, target, seed or 0, epochs, gpu)
+    if method == "state":
+        for row, entry in zip(rows, importance_of(target), strict=False):
+            row["importance"] = entry
     if state != "done":
         rows = rows[: epochs // 2]
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
@@ -154,8 +150,6 @@ def make_run(
     status = {"state": state, "reason": reason, "epoch": len(rows), "epochs": epochs, "started": START}
     (folder / "status.json").write_text(json.dumps(status | {"exit_code": 0 if state == "done" else 1}))
     (folder / "log.txt").write_text("".join(f"epoch {row['epoch']}: {row['test_accuracy']:.2f}\n" for row in rows))
-    if method == "state":
-        (folder / "importance.json").write_text(json.dumps(importance_of(target)))
     if state == "done":
         (folder / "summary.json").write_text(json.dumps(summary_of(config, rows)))
     return folder

@@ -95,7 +95,7 @@ def test_a_folder_without_a_done_run_still_gives_its_curves_and_names_the_rest(t
 
 def test_runs_without_any_line_of_metrics_break_no_picture(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "adamwprune", "state", 0.9)
-    for name in ("metrics.jsonl", "gpu.jsonl", "summary.json", "importance.json"):
+    for name in ("metrics.jsonl", "gpu.jsonl", "summary.json"):
         (folder / name).unlink()
     assert all(picture.figure is None and picture.missing for picture in plots.draw(small(tmp_path)))
 
@@ -201,8 +201,9 @@ def test_sampled_figure_is_the_one_all_runs_have(tmp_path: Path) -> None:
 
 
 def test_histograms_that_are_not_whole_are_left_out() -> None:
-    assert pruned._histogram({"edges": [0, 1, 2], "counts": [1, 2], "threshold": 1}) is not None
-    assert pruned._histogram({"edges": [0, 1], "counts": [1, 2]}) is None
+    assert pruned._histogram({"edges": [0, 1, 2], "counts": [1, 2], "pruned": [1, 0]}) is not None
+    assert pruned._histogram({"edges": [0, 1], "counts": [1, 2], "pruned": [1, 0]}) is None
+    assert pruned._histogram({"edges": [0, 1, 2], "counts": [1, 2]}) is None
     assert pruned._histogram({"counts": "x"}) is None
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lib.pruning.ranking import RANKINGS, Layer, Selection, kept, survivors_at_least
+from lib.pruning.ranking import RANKINGS, Layer, Selection, histogram, kept, survivors_at_least
 
 
 def layer(scores: Tensor, name: str = "a", keep: int = 1, shape: tuple[int, ...] | None = None, cut: int = 5) -> Layer:
@@ -127,3 +127,14 @@ def test_global_ranking_equals_sorting_everything(values: list[list[float]], sha
 def test_half_precision_scores_are_ranked_exactly() -> None:
     scores = torch.tensor([3, 1, 2, 65504, 0.0001], dtype=torch.float16)
     assert survivors([layer(scores)], 2, "global") == [[True, False, True, True, False]]
+
+
+def test_the_histogram_of_an_update_counts_what_was_ranked_and_what_was_pruned() -> None:
+    selection = Selection([layer(torch.tensor([1.0, 2.0, 4.0, 8.0])), layer(torch.tensor([1.0, 16.0, 0.0]))])
+    numbers = selection.numbers(3, "global")
+    told = histogram(selection.upper, numbers, bins=4)
+    assert told["edges"][0] == 1.0 and told["edges"][-1] == pytest.approx(16.16)
+    assert told["counts"] == [3, 1, 1, 1]  # the zero has no place on a logarithmic axis
+    assert told["pruned"] == [2, 0, 0, 0]
+    nothing = histogram(Selection([layer(torch.zeros(3))]).upper, np.array([1]))
+    assert nothing == {"edges": [], "counts": [], "pruned": []}
