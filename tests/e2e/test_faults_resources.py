@@ -56,7 +56,7 @@ def small_disk(tmp_path):
     """A file system with room for one run and a half."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4500k", "tmpfs", str(folder)]
     if os.geteuid() or not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("only root can mount a small file system")
     yield folder
