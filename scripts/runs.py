@@ -136,10 +136,9 @@ class Run:
         return [known_bytes(row) for row in rows if known_bytes(row)]
 
     def memory_at_peak(self) -> dict[str, float]:
-        """Bytes by category at the epoch with the largest sum, or the summary's per-category peaks."""
-        if self.memory_rows:
-            return max(self.memory_rows, key=lambda row: sum(row.values()))
-        return known_bytes(self.summary.get("memory_peak") or self.summary.get("memory"))
+        """Most bytes that each category held; of an unfinished run those at the end of its largest epoch."""
+        peak = known_bytes(self.summary.get("memory_peak"))
+        return peak or max(self.memory_rows, key=lambda row: sum(row.values()), default={}) or self.memory_at_end()
 
     def memory_at_end(self) -> dict[str, float]:
         return known_bytes(self.summary.get("memory")) or (self.memory_rows or [{}])[-1]

@@ -65,7 +65,13 @@ def test_accuracy_is_of_the_last_epoch_and_the_best_stands_beside_it(tmp_path: P
     assert float(line["best_epoch_accuracy_mean"]) == max(row["test_accuracy"] for row in rows)
 
 
-def test_peak_by_category_is_the_largest_sum_not_the_sum_of_largest(tmp_path: Path) -> None:
+def test_peak_by_category_is_the_summarys_which_saw_more_than_the_ends_of_epochs() -> None:
+    ends = [{"memory": {"weights": 10, "optimizer_state": 5}}]
+    run = Run("r", {}, metrics=ends, summary={"memory_peak": {"weights": 10, "optimizer_state": 20}})
+    assert run.memory("by_category") == 30
+
+
+def test_peak_by_category_of_an_unfinished_run_is_its_largest_epoch(tmp_path: Path) -> None:
     run = Run(
         "r",
         {},
