@@ -39,7 +39,8 @@ def main(model: str, build_model: BuildModel, argv: list[str] | None = None) -> 
         config, output = arguments.parse(model, description, sys.argv[1:] if argv is None else argv)
         check(config.dataset, config.data_dir, config.download, config.train_images, config.validation_images)
         run = RunDir(output or default_output(config))
-        with run.lock():
+        # a run of a killed matrix may need a moment to notice: the next matrix's run waits for it
+        with run.lock(wait=10.0 if PARENT in os.environ else 0.0):
             return start(config, run, build_model)
     except (ConfigError, DataError, Locked) as problem:
         print(problem, file=sys.stderr)

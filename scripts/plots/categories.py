@@ -63,8 +63,8 @@ def memory_by_category(results: Results) -> Picture:
             axes[0].plot(guess.mean / scale, row, color=look.INK, **look_of)
         _states_row(axes[1], row, group)
     axes[0].set_yticks(rows, [group.label for group in groups])
-    axes[0].set_title("Largest at an epoch's end" + (" (◆ predicted)" if any(predicted) else ""))
-    axes[1].set_title("States at the end (bar), most at an epoch's end (line)")
+    axes[0].set_title("Peak of each category" + (" (◆ predicted)" if any(predicted) else ""))
+    axes[1].set_title("States at the end (bar) and at their peak (line)")
     axes[0].set_xlabel(f"memory ({unit})")
     axes[1].set_xlabel("optimizer + pruning state (bytes per parameter)")
     for ax, room in zip(axes, (1.1, 1.4), strict=True):  # for the numbers beside the bars
@@ -87,7 +87,7 @@ def _states_row(ax: Axes, row: float, group: Group) -> None:
     if largest and largest.mean > 1.01 * total:
         ax.plot([largest.mean] * 2, [row - 0.36, row + 0.36], color=look.INK, linewidth=1.6)
         ax.hlines(row, total, largest.mean, color="#8b949e", linewidth=0.9, linestyle=":")
-    most = f" ({largest.mean:.2f} at most)" if largest and largest.mean > 1.01 * total else ""
+    most = f" (peak {largest.mean:.2f})" if largest and largest.mean > 1.01 * total else ""
     ax.annotate(f"  {total:.2f}{most}", (right, row), va="center", fontsize=8.5)
 
 

@@ -75,9 +75,9 @@ def states(group: Group, at_peak: bool = False) -> Stat | None:
         if not at_peak:
             return run.state_bytes_per_weight()
         parameters = number(run.summary.get("parameters"))
-        rows = [row for row in run.memory_rows if "optimizer_state" in row]
-        if not parameters or not rows:
+        peak = run.memory_at_peak()
+        if not parameters or "optimizer_state" not in peak:
             return None
-        return max(row["optimizer_state"] + row.get("pruning_state", 0.0) for row in rows) / parameters
+        return (peak["optimizer_state"] + peak.get("pruning_state", 0.0)) / parameters
 
     return Stat.of(of(run) for run in group.counted)

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullFormatter
 
 from scripts.plots import choice, look
 from scripts.plots.look import Picture
@@ -94,7 +95,7 @@ def importance_histograms(results: Results) -> Picture:
     title = f"What the mask updates ranked: importance of the weights, {label}"
     legend = [[Patch(color=look.COLOURS["adamwprune"], label="kept"), Patch(color="#c9c9c9", label="pruned")]]
     missing = [f"Run {run.name}, {len(whole)} of its mask updates."]
-    figure, axes = look.sheet(title, results, (1, len(whole)), (12.6 / len(whole), 3.4), legend, missing, sharey=True)
+    figure, axes = look.sheet(title, results, (1, len(whole)), (12.6 / len(whole), 3.4), legend, missing)
     for ax, (entry, histogram) in zip(axes, whole, strict=True):
         _draw_histogram(ax, *histogram)
         step, sparsity = number(entry.get("step")), number(entry.get("sparsity"))
@@ -109,14 +110,14 @@ def importance_histograms(results: Results) -> Picture:
 
 def _draw_histogram(ax: Axes, edges: np.ndarray, counts: np.ndarray, pruned: np.ndarray) -> None:
     """Before the update: both colours. After it: only the weights kept. Layers may be cut at different scores."""
-    logarithmic = bool((edges > 0).all()) and edges[-1] / edges[0] > 50
     ax.stairs(counts, edges, fill=True, color=look.COLOURS["adamwprune"], lw=0)
     ax.stairs(pruned, edges, fill=True, color="#c9c9c9", lw=0)
     if pruned.any():
         cut = edges[1:][pruned > 0]
         ax.axvline(cut[-1], color=look.INK, linewidth=1.2)
         look.write_beside(ax, "highest threshold", (cut[-1], 1), (4, -9), xycoords=("data", "axes fraction"))
-    if logarithmic:
+    ax.set_ylim(0, 1.12 * counts.max())
+    if (edges > 0).all():
         ax.set_xscale("log")
-    ax.set_xlabel("importance" + (" (log axis)" if logarithmic else ""))
-    ax.set_ylim(0, 1.14 * counts.max() or 1.0)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel("importance (log axis)")
