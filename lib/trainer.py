@@ -17,7 +17,7 @@ from .changes import refuse_changes
 from .config import RunConfig
 from .inference import inference_test
 from .progress import Diverged, Interrupted, Progress, Stop
-from .pruning.ranking import NotFinite
+from .pruning.counting import NotFinite
 from .rundir import RunDir, append_json, write_atomic, write_json, write_json_lines
 from .summary import summarise
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from ..pruning import masks
+from ..pruning.counting import Layer, Update
 from ..pruning.criteria import CRITERIA
 from ..pruning.pruner import check_floors
-from ..pruning.ranking import RANKINGS, Layer, Selection, Update, kept, survivors_at_least
+from ..pruning.ranking import RANKINGS, Selection, kept, survivors_at_least
 from ..pruning.schedule import CubicSchedule, exchange_share
 from . import compact
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from . import masks
-from .ranking import Layer, Selection, Update, kept, survivors_at_least
+from .counting import Layer, Update
+from .ranking import Selection, kept, survivors_at_least
 from .schedule import CubicSchedule
 
 
