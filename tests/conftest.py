@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,6 +24,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # `make check` runs the tests, which run make: its own flags and overrides are not theirs.
 for name in ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL"):
     os.environ.pop(name, None)
+
+# Under nohup children would ignore a lost terminal as well; a handler, unlike being ignored, is not handed down.
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 settings.register_profile("project", deadline=None, max_examples=50)
 settings.load_profile("project")
