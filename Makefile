@@ -44,11 +44,11 @@ all: packages ## train what is configured (no .config: the quickstart preset), t
 
 .PHONY: continue
 continue: packages ## go on with an interrupted matrix
-	$(Q)exec $(python) scripts/run_matrix.py --continue $(overrides)
+	$(Q)exec $(python) scripts/everything.py --continue $(overrides)
 
 .PHONY: rerun
 rerun: packages ## train everything again, into a new results folder
-	$(Q)exec $(python) scripts/run_matrix.py --rerun $(overrides)
+	$(Q)exec $(python) scripts/everything.py --rerun $(overrides)
 
 .PHONY: data
 data: packages ## fetch the data sets that the configuration needs
