@@ -40,6 +40,7 @@ class RunConfig:
     target_sparsity: float
     seed: int
     seed_in_name: bool = False
+    variant: str | None = None
 
     epochs: int
     batch_size: int
@@ -101,10 +102,12 @@ class RunConfig:
 
     @property
     def run_id(self) -> str:
-        """Name of the run's folder: `<model>_<optimizer>_<method>[_<percent>][_seed<k>]`."""
+        """Name of the run's folder: `<model>_<optimizer>_<method>[_<percent>][_<variant>][_seed<k>]`."""
         parts = [self.model, self.optimizer, self.pruning_method]
         if self.pruning_method != "none":
             parts.append(f"{round(100 * self.target_sparsity, 6):g}")
+        if self.variant:
+            parts.append(self.variant)
         if self.seed_in_name:
             parts.append(f"seed{self.seed}")
         return "_".join(parts)
@@ -148,7 +151,7 @@ def _plain_type(hint: Any) -> type:
 
 FIELD_TYPES: dict[str, type] = {name: _plain_type(h) for name, h in typing.get_type_hints(RunConfig).items()}
 REQUIRED_FIELDS = tuple(f.name for f in fields(RunConfig) if f.default is not None and f.name != "seed_in_name")
-AXIS_FIELDS = ("model", "optimizer", "pruning_method", "target_sparsity", "seed", "seed_in_name")
+AXIS_FIELDS = ("model", "optimizer", "pruning_method", "target_sparsity", "seed", "seed_in_name", "variant")
 PRUNING_FIELDS = frozenset(
     [
         "criterion",
@@ -255,7 +258,7 @@ def with_values(symbols: Symbols, config: RunConfig, texts: Mapping[str, str]) -
     wrong: list[str] = []
     for field, text in texts.items():
         name = symbol_of(symbols, config.model, config.optimizer, config.pruning_method, field)
-        if field not in FIELD_TYPES or field in ("model", "optimizer", "pruning_method", "seed_in_name"):
+        if field not in FIELD_TYPES or field in ("model", "optimizer", "pruning_method", "seed_in_name", "variant"):
             wrong.append(f"{field}={text}: cannot be changed{nearest(field, FIELD_TYPES)}")
         elif name is None:
             wrong.append(f"{field}={text}: does not apply to {config.optimizer} with {config.pruning_method}")

@@ -20,7 +20,7 @@ from .strict import apply, override
 ROOT = Path(__file__).resolve().parents[1]
 
 # Symbols that shape the matrix and its folder, not a single run.
-MATRIX_SYMBOLS = ("SEEDS", "JOBS", "PRESET", "RESULTS_DIR")
+MATRIX_SYMBOLS = ("SEEDS", "VARIANTS", "JOBS", "PRESET", "RESULTS_DIR")
 
 
 class Symbols:
@@ -95,6 +95,22 @@ class Symbols:
     def unmet(self, name: str) -> str:
         """The conditions of the symbol's prompt that do not hold, as Kconfig writes them; "" where all hold."""
         return " and ".join(dict.fromkeys(_unmet(self._choices.get(name) or self.kconfig.syms[name])))
+
+    @contextlib.contextmanager
+    def changed(self, values: Mapping[str, str]) -> Iterator[list[str]]:
+        """The symbols with `values` assigned as on a command line (the problems are yielded); at the end as before."""
+        before = [(symbol, symbol.user_value) for symbol in self.kconfig.unique_defined_syms]
+        chosen = [choice.user_selection for choice in self.kconfig.unique_choices]
+        try:
+            yield override(self, values)
+        finally:
+            self.kconfig.unset_values()
+            for symbol, value in before:
+                if value is not None:
+                    symbol.set_value(value)
+            for member in chosen:
+                if member is not None:
+                    member.set_value("y")
 
     def _boxes(self, prefix: str) -> list[kconfiglib.Symbol]:
         return [
@@ -270,7 +286,12 @@ def _spec(symbol: kconfiglib.Symbol, choice: kconfiglib.Choice | None) -> Spec:
         low, high = next(((low, high) for low, high, _ in symbol.ranges), (None, None))
         bounds = (int(low.str_value), int(high.str_value)) if low and high else (None, None)
         return Spec(symbol.name, "int", prompt, text, *bounds)
-    return float_spec(symbol.name, prompt, text) or Spec(symbol.name, "string", prompt, text)
+    number = float_spec(symbol.name, prompt, text)
+    return number or Spec(symbol.name, "string", prompt, text, optional=_defaults_to_nothing(symbol))
+
+
+def _defaults_to_nothing(symbol: kconfiglib.Symbol) -> bool:
+    return any(default.str_value == "" for default, _ in symbol.defaults)
 
 
 def _unmet(item: kconfiglib.Symbol | kconfiglib.Choice) -> list[str]:

@@ -10,12 +10,15 @@ overrides: {EPOCHS: 3, DATA_DIR: /data}
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from . import variants
 from .config import ConfigError, RunConfig, run_config
 from .kconf import ROOT, Symbols, defaults, load
 from .schema import as_text, nearest
@@ -34,24 +37,39 @@ def legal(optimizer: str, method: str) -> bool:
 def expand(
     symbols: Symbols, sparsities: Sequence[float] | None = None, seeds: Sequence[int] | None = None
 ) -> list[RunConfig]:
-    """Every legal run of the ticked boxes, in menu order. ConfigError where there is none or a value is wrong.
+    """Every legal run of the ticked boxes, in menu order, then its variants. ConfigError where there is none or a
+    value is wrong.
 
-    `sparsities` (0 to 1) and `seeds` replace those of the symbols. An unpruned run appears once per seed.
+    `sparsities` (0 to 1) and `seeds` replace those of the symbols. An unpruned run appears once per seed. All runs of
+    a seed come before those of the next, so that a study that is cut short is a whole one with fewer seeds.
     """
     sparsities = _sparsities(symbols) if sparsities is None else sparsities
     seeds = _seeds(symbols) if seeds is None else seeds
     wrong = _check_name(symbols) + _empty_axes(symbols, sparsities)
+    combinations = _combinations(symbols, sparsities)
     runs: dict[str, RunConfig] = {}
-    for model, optimizer, method, sparsity in _combinations(symbols, sparsities):
-        for seed in seeds:
-            try:
-                run = run_config(symbols, model, optimizer, method, sparsity, seed, len(seeds) > 1)
-                runs[run.run_id] = run
-            except ConfigError as error:
-                wrong += error.problems
+    arms: dict[str, dict[str, str]] = {"": {}}
+    try:
+        arms |= variants.parse(symbols)
+    except ConfigError as error:
+        wrong += error.problems
+    for variant, settings in arms.items():
+        concerned = [c for c in combinations if variants.concerns(symbols, settings, *c[:3])]
+        where = f"VARIANTS: {variant}: " if variant else ""
+        if not concerned and combinations:
+            wrong.append(f"{where}applies to no run: none of them reads all of {', '.join(settings)}")
+        with symbols.changed(settings) as refused:
+            wrong += [where + problem.removeprefix("command line: ") for problem in refused]
+            for combination, seed in itertools.product(concerned, seeds):
+                try:
+                    run = run_config(symbols, *combination, seed, len(seeds) > 1)
+                    run = replace(run, variant=variant or None)
+                    runs[run.run_id] = run
+                except ConfigError as error:
+                    wrong += [where + problem for problem in error.problems]
     if wrong:
         raise ConfigError(dict.fromkeys(wrong))
-    return list(runs.values())
+    return sorted(runs.values(), key=lambda run: seeds.index(run.seed))
 
 
 def load_matrix(

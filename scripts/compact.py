@@ -22,7 +22,7 @@ SAMPLED = ("process_mib", "device_used_mib", "host_rss_mib")
 TRAINING = ("train", "ramp", "finetune", "evaluate")  # phases of the monitor that are neither start nor end
 
 CONFIG = (
-    "model", "optimizer", "pruning_method", "target_sparsity", "seed", "dataset", "device", "precision",
+    "model", "optimizer", "pruning_method", "target_sparsity", "variant", "seed", "dataset", "device", "precision",
     "epochs", "batch_size", "width", "train_images", "mode", "pruning_start", "pruning_end",
 )  # fmt: skip
 SUMMARY = (
@@ -30,7 +30,8 @@ SUMMARY = (
     "device", "memory", "memory_peak", "allocator_peak", "memory_predicted", "synthetic", "sampled", "inference",
 )  # fmt: skip
 METRICS = (
-    "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "sparsity", "epoch_seconds", "time"
+    "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "validation_accuracy", "sparsity",
+    "epoch_seconds", "time",
 )  # fmt: skip
 
 
@@ -71,6 +72,8 @@ def _machine(environment: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shrink_run(run: Run, points: int) -> Run:
+    if run.variant:  # its pictures show how it ended
+        run = replace(run, metrics=run.metrics[-1:], samples=[], importance=[])
     times = [number(row.get("time")) for row in (*run.samples, *run.metrics)]
     origin = number(run.status.get("started")) or min((t for t in times if t is not None), default=0.0)
     metrics = [_pick(row, METRICS) | {"memory": row.get("memory")} for row in _thin(run.metrics, 2 * points)]

@@ -16,7 +16,8 @@ from lib.rundir import FOLDER, RunDir, read_json, read_json_lines
 from scripts.runs import METHODS, OPTIMIZERS, Results, Run, number
 
 _RUN_ID = re.compile(
-    r"(?P<model>[^_]+)_(?P<optimizer>[^_]+)_(?P<pruning_method>[^_]+)(_(?P<percent>[\d.]+))?(_seed(?P<seed>\d+))?$"
+    r"(?P<model>[^_]+)_(?P<optimizer>[^_]+)_(?P<pruning_method>[^_]+)(_(?P<percent>[\d.]+))?"
+    r"(_(?P<variant>(?!seed\d)[^_]+))?(_seed(?P<seed>\d+))?$"
 )
 
 
@@ -25,7 +26,7 @@ def _order(run: Run) -> tuple:
         return (known.index(value), "") if value in known else (len(known), value)
 
     optimizer, method = place(run.optimizer, OPTIMIZERS), place(run.method, METHODS)
-    return run.model, optimizer, method, run.target_sparsity, run.seed
+    return run.model, optimizer, method, run.target_sparsity, run.variant, run.seed
 
 
 def _yaml(path: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lib.rundir import ResultsDir, write_atomic
+from scripts import paired
 from scripts.reading import find, load
 from scripts.runs import (
     MEMORY_FIGURES,
@@ -68,11 +69,14 @@ def _record(group: Group, figure: str) -> dict[str, Any]:
         "optimizer": run.optimizer,
         "pruning_method": run.method,
         "target_sparsity": run.target_sparsity,
+        "variant": run.variant,
         "dataset": run.config.get("dataset"),
         "runs": len(group.runs),
         "n": len(group.counted),
     }
-    for name, what in (("accuracy", "final_accuracy"), ("best_epoch_accuracy", "best")):
+    for name, what in (
+        ("accuracy", "final_accuracy"), ("validation_accuracy", "validation_accuracy"), ("best_epoch_accuracy", "best")
+    ):  # fmt: skip
         stat = group.stat(what)
         line[f"{name}_mean"] = stat and stat.mean
         line[f"{name}_sd"] = stat and stat.sd
@@ -116,7 +120,7 @@ def cells(line: dict[str, Any]) -> list[str]:
     return [
         MODEL_NAMES.get(line["model"], line["model"]),
         OPTIMIZER_NAMES.get(line["optimizer"], line["optimizer"]),
-        METHOD_NAMES.get(method, method),
+        METHOD_NAMES.get(method, method) + (f" ({line['variant']})" if line["variant"] else ""),
         GAP if method == "none" else f"{100 * line['target_sparsity']:g}",
         spread("accuracy"),
         str(line["n"]),
@@ -156,6 +160,9 @@ def to_markdown(results: Results) -> str:
     out = [f"# {results.name}", "", f"{done} of {total} runs done.", "", row(HEADINGS), row(marks)]
     out += [row(cells(line)) for line in records(results)]
     out += ["", *(f"{sentence}  " for sentence in remarks(results))]
+    for title, table in paired.tables(results):
+        marks = [":--" if i in paired.TEXT_COLUMNS else "--:" for i in range(len(paired.HEADINGS))]
+        out += ["", f"## {title}", "", row(paired.HEADINGS), row(marks), *map(row, table), "", paired.REMARK]
     if troubles := results.troubles():
         out += ["", "Not in the means:", "", *(f"- {' '.join(trouble.split())}" for trouble in troubles)]
     return "\n".join(out) + "\n"
@@ -178,6 +185,10 @@ def summary(results_dir: Path) -> int:
     droppable = [i for i in LEAST_NEEDED if i or len(results.models) == 1]
     print_table(HEADINGS, [cells(line) for line in records(results)], TEXT_COLUMNS, droppable)
     print("\n" + "\n".join(remarks(results)))
+    for title, table in paired.tables(results):
+        print(f"\n{title}\n")
+        print_table(paired.HEADINGS, table, paired.TEXT_COLUMNS)
+        print(f"\n{paired.REMARK}")
     if troubles := shortened(results.troubles()):
         print("\nNot in the means:\n" + "\n".join(f"  {trouble}" for trouble in troubles))
     print(f"\nwritten: {results_dir}/summary.md, {results_dir}/summary.csv")

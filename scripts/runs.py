@@ -76,6 +76,11 @@ class Run:
         return number(self.config.get("target_sparsity")) or 0.0
 
     @property
+    def variant(self) -> str:
+        """The name of the settings it differs by from the plain run; empty for the plain run."""
+        return str(self.config.get("variant") or "")
+
+    @property
     def seed(self) -> int:
         return int(number(self.config.get("seed")) or 0)
 
@@ -111,6 +116,11 @@ class Run:
         if value is None and not self.summary and self.metrics:
             value = number(self.metrics[-1].get("test_accuracy"))
         return value
+
+    @property
+    def validation_accuracy(self) -> float | None:
+        """Accuracy of the last epoch in percent on the training images held out; None where there are none."""
+        return number(self.metrics[-1].get("validation_accuracy")) if self.metrics else None
 
     def column(self, name: str) -> list[float]:
         """One field of the metrics, an entry per epoch; NaN where it is absent."""
@@ -159,6 +169,11 @@ class Run:
         return (end["optimizer_state"] + end.get("pruning_state", 0.0)) / parameters
 
 
+def key_of(run: Run) -> tuple[str, str, str, float, str]:
+    """What the runs of a group have in common: everything but the seed."""
+    return run.model, run.optimizer, run.method, run.target_sparsity, run.variant
+
+
 @dataclass(frozen=True)
 class Stat:
     """n values: mean, and sample standard deviation (None below two values)."""
@@ -194,9 +209,8 @@ class Group:
         return tuple(run for run in self.runs if run.counted)
 
     @property
-    def key(self) -> tuple[str, str, str, float]:
-        run = self.first
-        return run.model, run.optimizer, run.method, run.target_sparsity
+    def key(self) -> tuple[str, str, str, float, str]:
+        return key_of(self.first)
 
     @property
     def label(self) -> str:
@@ -205,6 +219,7 @@ class Group:
     @property
     def method_label(self) -> str:
         name = METHOD_NAMES.get(self.first.method, self.first.method)
+        name += f" ({self.first.variant})" if self.first.variant else ""
         return name if self.first.method == "none" else f"{name} {100 * self.first.target_sparsity:g} %"
 
     def stat(self, name: str) -> Stat | None:
@@ -240,6 +255,12 @@ class Results:
         planned = tuple(name for name in self.planned if name.startswith(f"{model}_"))
         return replace(self, runs=runs, planned=planned)
 
+    def plain(self) -> Results:
+        """The same without variants."""
+        runs = tuple(run for run in self.runs if not run.variant)
+        names = {run.name for run in self.runs if run.variant}
+        return replace(self, runs=runs, planned=tuple(name for name in self.planned if name not in names))
+
     @property
     def command(self) -> str:
         """The make command that repeats this; folders of the user's machine are left out."""
@@ -251,7 +272,7 @@ class Results:
     def groups(self) -> list[Group]:
         found: dict[tuple, list[Run]] = {}
         for run in self.runs:
-            found.setdefault((run.model, run.optimizer, run.method, run.target_sparsity), []).append(run)
+            found.setdefault(key_of(run), []).append(run)
         return [Group(tuple(runs)) for runs in found.values()]
 
     @property

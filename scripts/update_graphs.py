@@ -3,6 +3,8 @@
     update_graphs.py [DIR]     draw DIR (default: the newest) into DIR/graphs and images/<model>/
                                with no results at all: redraw images/ from its own data files
 
+A study, a matrix with variants, has images/<model>/<preset>/ to itself.
+
 images/<model>/data.json is what the pictures beside it were drawn from. The pictures of a model are replaced
 whole or left alone: all are drawn before the first is written, and none is written without a finished run.
 """
@@ -65,11 +67,12 @@ def from_results(path: Path, images: Path | None) -> int:
         graphs = path / "graphs" / model if len(results.models) > 1 else path / "graphs"
         print(f"{model}: {replace_pictures(graphs, files)} pictures in {graphs}")
         if images and any(run.counted for run in small.runs):
-            count = replace_pictures(images / model, files)
-            write_atomic(images / model / DATA, compact.to_text(small))
-            print(f"{model}: {count} pictures in {images / model}, and {DATA}, which they were drawn from")
+            published = images / model / results.preset if any(run.variant for run in small.runs) else images / model
+            count = replace_pictures(published, files)
+            write_atomic(published / DATA, compact.to_text(small))
+            print(f"{model}: {count} pictures in {published}, and {DATA}, which they were drawn from")
         elif images:
-            print(f"{model}: no run is done, so {images / model} is left as it is")
+            print(f"{model}: no run is done, so the pictures in {images} are left as they are")
         for sentence in told:
             print(f"  {sentence}")
     return 0
@@ -77,7 +80,7 @@ def from_results(path: Path, images: Path | None) -> int:
 
 def from_images(images: Path) -> int:
     """Redraw images/<model>/ from the data files there; returns the exit code."""
-    sources = sorted(images.glob(f"*/{DATA}"))
+    sources = sorted(images.glob(f"**/{DATA}"))
     if not sources:
         print(f"no results and no {images}/<model>/{DATA}: run `make` first", file=sys.stderr)
         return 2
@@ -88,7 +91,8 @@ def from_images(images: Path) -> int:
             print(f"{source}: not a data file of pictures ({error})", file=sys.stderr)
             return 1
         files, told = draw(results)
-        print(f"{source.parent.name}: {replace_pictures(source.parent, files)} pictures redrawn from {source}")
+        count = replace_pictures(source.parent, files)
+        print(f"{source.parent.relative_to(images)}: {count} pictures redrawn from {source}")
         for sentence in told:
             print(f"  {sentence}")
     return 0

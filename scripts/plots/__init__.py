@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from scripts.plots import categories, curves, memory, overview, pruned, tradeoffs
+from scripts.plots import categories, curves, memory, overview, pruned, tradeoffs, variants
 from scripts.plots.look import Picture, style
 from scripts.runs import Results
 
@@ -31,8 +31,14 @@ PER_OPTIMIZER: tuple[Callable[[Results, str], Picture], ...] = (
 
 
 def draw(results: Results) -> Iterator[Picture]:
-    """Every picture of one model's results. A picture is drawn when it is asked for and can be dropped after."""
+    """Every picture of one model's results. A picture is drawn when it is asked for and can be dropped after.
+
+    Variants are compared in a picture of their own; the others show the plain runs.
+    """
+    everything, results = results, results.plain()
     with style():
+        if len(everything.runs) > len(results.runs):
+            yield variants.variants(everything)
         for picture in PICTURES:
             yield picture(results)
         for optimizer in dict.fromkeys(run.optimizer for run in results.runs):

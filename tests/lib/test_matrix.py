@@ -18,6 +18,10 @@ PRESETS = {
     "lenet5-adamwspam": 1,
     "lenet5-adamwprune": 1,
     "lenet5-compare": 39,
+    "baseline-study-lenet5": 130,
+    "criterion-study-lenet5": 510,
+    "criterion-study-resnet18": 234,
+    "criterion-study-resnet18-small": 234,
     "resnet18-adamwprune": 1,
     "resnet18-state-pruning-compare": 6,
     "resnet18-movement-pruning-compare": 5,
@@ -71,10 +75,10 @@ def test_a_dense_run_appears_once_per_seed_and_not_per_sparsity():
     found = names(OPTIMIZER="sgd", PRUNING_METHOD="none,magnitude", SPARSITY_50="y", SEEDS="2", SEED="5")
     assert found == [
         "lenet5_sgd_none_seed5",
-        "lenet5_sgd_none_seed6",
         "lenet5_sgd_magnitude_50_seed5",
-        "lenet5_sgd_magnitude_50_seed6",
         "lenet5_sgd_magnitude_70_seed5",
+        "lenet5_sgd_none_seed6",
+        "lenet5_sgd_magnitude_50_seed6",
         "lenet5_sgd_magnitude_70_seed6",
     ]
 
@@ -142,10 +146,11 @@ def test_a_matrix_in_yaml_expands_like_ticked_boxes(yaml_file):
     symbols, runs = load_matrix(ROOT, yaml_file(MATRIX))
     assert [run.run_id for run in runs][:4] == [
         "lenet5_adamw_none_seed3",
-        "lenet5_adamw_none_seed1",
         "lenet5_adamw_magnitude_50_seed3",
-        "lenet5_adamw_magnitude_50_seed1",
+        "lenet5_adamw_magnitude_97.5_seed3",
+        "lenet5_adamwprune_none_seed3",
     ]
+    assert [run.seed for run in runs] == [3] * 6 + [1] * 6
     assert len(runs) == 2 * (1 + 2) + 2 * (1 + 2)
     assert {(run.epochs, run.flip, run.data_dir) for run in runs} == {(3, True, "a b")}
     assert runs[-1].eps == 1e-6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -187,4 +188,20 @@ def make_results(root: Path, runs: Iterable[tuple[str, str, float]], seeds: int 
             names.append(make_run(folder, optimizer, method, target, seed, **settings).name)
     (folder / "matrix.yaml").write_text(yaml.safe_dump({"preset": "lenet5-compare", "model": model, "runs": names}))
     (folder / "environment.json").write_text(json.dumps({"python": "3.11.2", "torch": "2.11", "device": "cpu"}))
+    return folder
+
+
+def make_study(root: Path, seeds: int = 3) -> Path:
+    """A results folder with variants of state and magnitude pruning beside the plain runs, at 90 and 98 %."""
+    pruned = [(o, m, s) for o, m in (("adamw", "magnitude"), ("adamwprune", "state")) for s in (0.9, 0.98)]
+    folder = make_results(root, [("adamw", "none", 0.0), *pruned], seeds)
+    for optimizer, method, variant in (
+        ("adamw", "magnitude", "lamp"), ("adamwprune", "state", "obd"), ("adamwprune", "state", "a-long-name-of-one"),
+    ):  # fmt: skip
+        for sparsity in (0.9, 0.98):
+            for seed in range(seeds):
+                plain = folder / run_id("lenet5", optimizer, method, sparsity, seed)
+                copy = shutil.copytree(plain, folder / plain.name.replace("_seed", f"_{variant}_seed"))
+                config = yaml.safe_load((copy / "config.yaml").read_text()) | {"variant": variant}
+                (copy / "config.yaml").write_text(yaml.safe_dump(config))
     return folder

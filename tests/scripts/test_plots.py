@@ -12,7 +12,7 @@ from matplotlib.legend import Legend
 from scripts import compact, plots, reading
 from scripts.plots import categories, choice, curves, figures, look, memory, pruned, scale, tradeoffs
 from scripts.runs import OPTIMIZERS, Results
-from tests.scripts.fake_results import compare_matrix, make_results, make_run
+from tests.scripts.fake_results import compare_matrix, make_results, make_run, make_study
 
 FEW = [("sgd", "movement", 0.7), ("adamw", "none", 0.0), ("adamw", "magnitude", 0.7), ("adamwprune", "state", 0.7)]
 KEPT_NAMES = {
@@ -205,6 +205,21 @@ def test_histograms_that_are_not_whole_are_left_out() -> None:
     assert pruned._histogram({"edges": [0, 1], "counts": [1, 2], "pruned": [1, 0]}) is None
     assert pruned._histogram({"edges": [0, 1, 2], "counts": [1, 2]}) is None
     assert pruned._histogram({"counts": "x"}) is None
+
+
+def test_a_study_shows_every_configuration_in_one_picture_and_plain_runs_in_the_others(tmp_path: Path) -> None:
+    small = compact.shrink(reading.load(make_study(tmp_path)))
+    pictures = [(picture, picture.png()) for picture in plots.draw(small) if picture.figure]
+    axes = next(picture.figure.axes for picture, _ in pictures if picture.name == "variants")
+    assert [ax.get_title(loc="left") for ax in axes] == ["90 %", "98 %"]
+    shown = {label.get_text() for label in axes[0].get_yticklabels()}
+    assert shown == {
+        "AdamW magnitude", "AdamW magnitude (lamp)", "AdamWPrune state", "AdamWPrune state (obd)",
+        "AdamWPrune state (a-long-name-of-one)",
+    }  # fmt: skip
+    plain = {picture.name: picture.png() for picture in plots.draw(small.plain()) if picture.figure}
+    assert "variants" not in plain
+    assert plain == {picture.name: content for picture, content in pictures if picture.name != "variants"}
 
 
 def test_synthetic_images_are_named_under_every_title(tmp_path: Path) -> None:

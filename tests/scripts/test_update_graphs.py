@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts import plots, predicted, reading, update_graphs
-from tests.scripts.fake_results import compare_matrix, make_results, make_run
+from tests.scripts.fake_results import compare_matrix, make_results, make_run, make_study
 
 FEW = [("adamw", "none", 0.0), ("adamwprune", "state", 0.7)]
 
@@ -81,6 +81,17 @@ def test_two_models_get_a_folder_each(tmp_path: Path) -> None:
     assert run(tmp_path) == 0
     assert {path.name for path in (folder / "graphs").iterdir()} == {"lenet5", "resnet18"}
     assert (tmp_path / "images" / "resnet18" / "data.json").is_file()
+
+
+def test_a_study_has_a_folder_to_itself_and_is_redrawn_from_there(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    assert update_graphs.from_results(make_study(tmp_path / "results"), images) == 0
+    assert [path.name for path in (images / "lenet5").iterdir()] == ["lenet5-compare"]
+    picture = images / "lenet5" / "lenet5-compare" / "variants.png"
+    before = picture.read_bytes()
+    picture.unlink()
+    assert update_graphs.from_images(images) == 0
+    assert picture.read_bytes() == before
 
 
 @pytest.mark.parametrize("arguments", [[], ["nope"], ["--only-results"]])

@@ -1,0 +1,62 @@
+"""Variants: the same runs with a few settings changed, so that one matrix compares more than its axes do.
+
+`name: SYMBOL=value SYMBOL=value; name: ...` is what the symbol VARIANTS holds. No import of torch.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from .config import AXIS_FIELDS, FIELD_TYPES, ConfigError, symbol_of
+from .schema import nearest
+
+if TYPE_CHECKING:
+    from .kconf import Symbols
+
+_NAME = re.compile(r"(?!seed\d)[A-Za-z][A-Za-z0-9.+-]*")  # a part of a run id, which are joined by underscores
+
+
+def parse(symbols: Symbols) -> dict[str, dict[str, str]]:
+    """Name and settings (as typed) of every variant. Raises ConfigError with all that is wrong; values are not checked.
+
+    A symbol may be named in short, as on make's command line.
+    """
+    found: dict[str, dict[str, str]] = {}
+    wrong = []
+    for part in symbols.text("VARIANTS").split(";"):
+        if not part.strip():
+            continue
+        name, colon, words = (text.strip() for text in part.partition(":"))
+        if not colon or not _NAME.fullmatch(name):
+            wrong.append(f"{name or part}: expected `name: SYMBOL=value ...`, a name of letters, digits, '.', '+', '-'")
+            continue
+        if name in found:
+            wrong.append(f"{name}: stands there twice")
+        settings = dict(word.partition("=")[::2] for word in words.split())
+        if not settings:
+            wrong.append(f"{name}: changes nothing")
+        wrong += [
+            f"{name}: {symbol}: no setting of a run{nearest(symbol, symbols.names())}"
+            for symbol in settings
+            if not _run_symbols(symbols, symbol)
+        ]
+        found[name] = settings
+    if wrong:
+        raise ConfigError(f"VARIANTS: {problem}" for problem in wrong)
+    return found
+
+
+def concerns(symbols: Symbols, settings: dict[str, str], model: str, optimizer: str, method: str) -> bool:
+    """Whether a run of these axes reads every symbol of `settings`."""
+    fields = [field for field in FIELD_TYPES if field not in AXIS_FIELDS]
+    read = {symbol_of(symbols, model, optimizer, method, field) for field in fields}
+    return all(read & set(symbols.named(name)) for name in settings)
+
+
+def _run_symbols(symbols: Symbols, name: str) -> list[str]:
+    """The symbols that `name` means, if they are settings of runs."""
+    from .kconf import field_symbols
+
+    known = field_symbols(symbols)
+    return [target for target in symbols.named(name) if target in known and known[target][0] not in AXIS_FIELDS]

@@ -1,0 +1,69 @@
+"""Every configuration of a study side by side: what the criterion, the layer budget or the schedule changes."""
+
+from __future__ import annotations
+
+import statistics
+
+import numpy as np
+
+from scripts.paired import dense_of, holds_out, judged, mean_of
+from scripts.plots import choice, look
+from scripts.plots.look import Picture
+from scripts.runs import Group, Results
+
+
+def variants(results: Results) -> Picture:
+    """A panel per sparsity, a row per configuration: mean and deviation over seeds, single runs as small dots."""
+    name = "variants"
+    missing = choice.uncounted(results)
+    pruned = [g for g in results.groups if g.counted and g.first.method != "none"]
+    if not any(group.first.variant for group in pruned):
+        return Picture(name, None, ["No variant was trained.", *missing])
+    held_out = holds_out(results)
+    levels = sorted({g.first.target_sparsity for g in pruned})
+    order = _rows(pruned, held_out)
+    split = "held-out training images" if held_out else "test set"
+    missing.insert(0, "Dot: mean, bar: standard deviation over seeds, small dots: runs. Dotted line: dense AdamW.")
+    legend = look.keys(pruned, results, points=True, levels=False)
+    title, size = f"Accuracy of every configuration, {split}", (12.5 / len(levels), 0.9 + 0.24 * len(order))
+    figure, axes = look.sheet(title, results, (1, len(levels)), size, legend, missing, sharey=True)
+    dense = dense_of([g for g in results.groups if g.counted])
+    for ax, level in zip(axes, levels, strict=True):
+        for group in (g for g in pruned if g.first.target_sparsity == level):
+            _dot(ax, group, order.index(_arm(group)), results, held_out)
+        if dense:
+            ax.axvline(mean_of(dense, held_out), color=look.INK, linestyle=look.STYLES["none"], linewidth=1.1, zorder=2)
+        ax.set_title(f"{100 * level:g} %")
+        ax.set_xlabel("accuracy (%)")
+        ax.set_yticks(np.arange(len(order)), [label for *_, label in order])
+        ax.set_ylim(len(order) - 0.5, -0.5)
+    return Picture(name, figure, missing)
+
+
+def _arm(group: Group) -> tuple[str, str, str, str]:
+    """What stays the same over the sparsities, and its label."""
+    run = group.first
+    label = group.label.replace(f" {100 * run.target_sparsity:g} %", "")
+    return run.optimizer, run.method, run.variant, label
+
+
+def _rows(groups: list[Group], held_out: bool) -> list[tuple[str, str, str, str]]:
+    """The configurations, best on average first."""
+    arms = dict.fromkeys(_arm(group) for group in groups)
+
+    def average(arm: tuple[str, str, str, str]) -> float:
+        return statistics.fmean(mean_of(group, held_out) for group in groups if _arm(group) == arm)
+
+    return sorted(arms, key=average, reverse=True)
+
+
+def _dot(ax: look.Axes, group: Group, row: int, results: Results, held_out: bool) -> None:
+    values = [v for run in group.counted if (v := judged(run, held_out)) is not None]
+    if not values:
+        return
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    shade = look.COLOURS.get(group.first.optimizer, "#999999")
+    ax.plot(values, [row] * len(values), ".", color=look.tint(shade, 0.45), markersize=4, zorder=3)
+    ax.errorbar(statistics.fmean(values), row, xerr=spread or None, capsize=2, color=shade, linestyle="none", zorder=4)
+    point = look.point_of(group, results) | {"color": shade}
+    ax.plot(statistics.fmean(values), row, **point)
