@@ -16,7 +16,7 @@ import math
 import os
 import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +89,23 @@ def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 class Events:
-    """The event file of one run. A run that is taken up again replaces it, so that no epoch stands there twice."""
+    """The event file of one run. A run that is taken up again replaces it, so that no epoch stands there twice.
 
-    def __init__(self, folder: Path, history: Iterable[Mapping[str, Any]] = ()):
-        folder.mkdir(parents=True, exist_ok=True)
-        for older in folder.glob(f"{PREFIX}*"):
-            older.unlink()
+    A file that cannot be written is told once, through `warn`, and disturbs nothing: the metrics are elsewhere.
+    """
+
+    def __init__(
+        self, folder: Path, history: Iterable[Mapping[str, Any]] = (), warn: Callable[[str], object] = print
+    ):
+        self.warn, self.broken = warn, False
         now = time.time()
         self.path = folder / f"{PREFIX}{int(now)}.{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for older in folder.glob(f"{PREFIX}*"):
+                older.unlink()
+        except OSError as error:
+            self._give_up(error)
         self._append(_event(now, 0, _message(3, b"brain.Event:2")))
         for record in history:
             self.add(record)
@@ -110,5 +119,14 @@ class Events:
         self._append(_event(float(record.get("time") or time.time()), int(record["epoch"]), _message(5, values)))
 
     def _append(self, data: bytes) -> None:
-        with self.path.open("ab") as file:
-            file.write(data)
+        if self.broken:
+            return
+        try:
+            with self.path.open("ab") as file:
+                file.write(data)
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self.broken = True
+        self.warn(f"warning: no more TensorBoard events, {self.path.parent} cannot be written: {error.strerror}")

@@ -279,7 +279,7 @@ class Training:
         if self.config.tensorboard:
             from .tensorboard import Events
 
-            self.events = Events(self.run.path / "tensorboard", progress.history)
+            self.events = Events(self.run.path / "tensorboard", progress.history, self.say)
 
     def finish(self) -> dict[str, Any]:
         """Final weights and summary."""

@@ -140,6 +140,46 @@ def test_a_monitor_that_dies_or_hangs_does_not_touch_the_run(calm, tmp_path, num
     assert not processes_with(str(results))
 
 
+def test_tensorboard_events_that_can_no_longer_be_written_are_told_once_and_do_not_touch_the_run(calm, tmp_path):
+    config, results = settings(tmp_path / "config", ("adamwprune",), ("state",)), tmp_path / "results"
+    process = start(config, results, "TENSORBOARD=y")
+    try:
+        folder = only_run(results)
+        wait_for(past_epoch(folder, 1))
+        shutil.rmtree(folder / "tensorboard")
+        (folder / "tensorboard").touch()
+        out, err = process.communicate(timeout=60)
+    finally:
+        end(process)
+    assert process.returncode == 0, out + err
+    assert same(folder, calm[folder.name])
+    assert (folder / "log.txt").read_text().count("warning: no more TensorBoard events") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_tensorboard_that_dies_or_hangs_while_it_reads_does_not_touch_the_run(calm, tmp_path, number):
+    pytest.importorskip("tensorboard")
+    config, results = settings(tmp_path / "config", ("adamwprune",), ("state",)), tmp_path / "results"
+    process = start(config, results, "TENSORBOARD=y")
+    folder = only_run(results)
+    board = subprocess.Popen(
+        [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", "0", "--load_fast=false"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(past_epoch(folder, 1))
+        board.send_signal(number)
+        out, err = process.communicate(timeout=120)
+    finally:
+        board.kill()
+        board.wait()
+        end(process)
+    assert process.returncode == 0, out + err
+    assert same(folder, calm[folder.name])
+    assert "warning" not in (folder / "log.txt").read_text()
+
+
 def test_torn_lines_and_leftovers_of_a_power_cut_are_repaired(calm, tmp_path):
     config, results = settings(tmp_path / "config", ("adamwprune",), ("state",)), tmp_path / "results"
     process = start(config, results, "MONITOR=y")

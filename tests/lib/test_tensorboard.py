@@ -54,6 +54,14 @@ def test_a_run_taken_up_again_leaves_one_file_with_each_epoch_once(tmp_path: Pat
     assert again.path.read_bytes().count(b"accuracy/test") == 2
 
 
+def test_a_folder_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").touch()
+    told: list[str] = []
+    events = Events(tmp_path / "tensorboard", [RECORD], told.append)
+    events.add(RECORD)
+    assert len(told) == 1 and "File exists" in told[0]
+
+
 def test_tensorboard_itself_reads_them(tmp_path: Path) -> None:
     reading = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator", reason="needs the package tensorboard"
