@@ -16,13 +16,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from . import data as datasets
-from . import memory, optimizers, pruning
+from . import memory, native, optimizers, pruning
 from .compute import DTYPES
 from .config import RunConfig
 from .data import Data
 from .datacheck import check, list_images
 from .livebytes import Bytes, LiveBytes
-from .optimizers import compact, native
+from .optimizers import compact
 from .optimizers.adamwprune import AdamWPrune
 from .pruning import masks
 from .pruning.movement import Movement
@@ -103,13 +103,13 @@ def rehearsal() -> Iterator[LiveBytes]:
 @contextlib.contextmanager
 def as_on_gpu() -> Iterator[None]:
     """The ways of a GPU where the CPU has one of its own that reads memory, which fake tensors have none of."""
-    positions, usable = masks.positions, native.usable
+    positions, usable = masks.positions, native.can_step
     masks.positions = _positions_on_gpu
-    native.usable = lambda weight: False
+    native.can_step = lambda weight: False
     try:
         yield
     finally:
-        masks.positions, native.usable = positions, usable
+        masks.positions, native.can_step = positions, usable
 
 
 def _positions_on_gpu(bits: Tensor, start: int, stop: int, kept: int | None = None) -> Tensor:

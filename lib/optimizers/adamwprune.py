@@ -195,16 +195,19 @@ class AdamWPrune(Optimizer):
     def _step_group(self, group: dict[str, Any]) -> None:
         """AdamW's own step: for all dense parameters at once, for the compact ones slice by slice."""
         dense: list[tuple[Tensor, ...]] = []
+        pruned: list[tuple[Tensor, compact.State]] = []
         for weight in group["params"]:
             if weight.grad is None:
                 continue
             state = self._state_of(weight, group)
             if "mask" in state:
-                compact.step(weight, state, group)
+                pruned.append((weight, state))
             else:
                 dense.append((weight, weight.grad, state["exp_avg"], state["exp_avg_sq"], state["step"]))
         if dense:
             compact.adamw_step(group, *(list(column) for column in zip(*dense, strict=True)))
+        if pruned:
+            compact.step(pruned, group)
 
     def _prune_before_first_step(self) -> None:
         """Dynamic mode: the final sparsity at once, layer densities fixed, the largest initial weights survive."""

@@ -7,16 +7,16 @@ survivor, in the same order), ``step``, ``kept`` (survivors per slice, so that a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from .. import native
 from ..pruning import masks
 from ..pruning.criteria import Criterion
-from . import native
 
 State = dict[str, Any]
 Scores = Callable[[], Iterator[Tensor]]
@@ -50,16 +50,40 @@ def adamw_step(
     )
 
 
-def step(weight: Tensor, state: State, group: dict[str, Any]) -> None:
-    """AdamW's update of the survivors: gather weights and gradients, update, scatter the weights back.
+def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None:
+    """AdamW's update of the survivors of pruned tensors, each given with its state, in place.
 
-    With ``fused`` and on the CPU the compiled kernel does this in one go, where it can be built.
+    With ``fused`` and on the CPU compiled code does this in one go, where it can be built.
     """
-    vector, slope = masks.flat(weight.detach()), masks.flat(_gradient(weight))
-    if group["fused"] and native.usable(weight):
-        state["step"] += 1
-        native.step(vector, slope, state, group)
-        return
+    compiled: list[native.Slice] = []
+    gradients = []  # kept alive until the step is done
+    for weight, state in tensors:
+        gradient = masks.flat(_gradient(weight))
+        if group["fused"] and native.can_step(weight):
+            state["step"] += 1
+            gradients.append(gradient)
+            compiled += _compiled_slices(masks.flat(weight.detach()), gradient, weight, state, group)
+        else:
+            _step(masks.flat(weight.detach()), gradient, weight, state, group)
+    if compiled:
+        native.step(compiled)
+
+
+def _compiled_slices(
+    vector: Tensor, slope: Tensor, weight: Tensor, state: State, group: dict[str, Any]
+) -> Iterator[native.Slice]:
+    """Addresses of each slice's weights, gradients, moments and bits."""
+    settings = native.settings(int(state["step"].item()), group)
+    w, g, m, v = (t.data_ptr() for t in (vector, slope, state["exp_avg"], state["exp_avg_sq"]))
+    bits, item = state["mask"].data_ptr(), vector.element_size()
+    for start, stop, first, _ in _slices(weight, state):
+        before, survivors = item * start, item * first
+        addresses = (w + before, g + before, m + survivors, v + survivors, bits + start // 8)
+        yield native.Slice(*addresses, stop - start, settings)
+
+
+def _step(vector: Tensor, slope: Tensor, weight: Tensor, state: State, group: dict[str, Any]) -> None:
+    """The same with torch's operations: gather weights and gradients, update, scatter the weights back."""
     for start, stop, first, last in _slices(weight, state):
         where = masks.positions(state["mask"], start, stop, last - first)
         values = vector[start:stop].index_select(0, where)
@@ -154,6 +178,7 @@ def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], beta2: 
             if "mask" in state:
                 where = masks.positions(state["mask"], start, stop, last - first)
                 dense = _fresh(name, weight, state, start, stop, beta2).index_copy_(0, where, dense)
+                del where  # eight bytes a survivor
             survivors = masks.positions(bits, start, stop, number)
             torch.index_select(dense, 0, survivors, out=new[begin : begin + number])
             begin += number

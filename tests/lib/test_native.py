@@ -4,11 +4,14 @@ import copy
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from torch import nn
 
-from lib.optimizers import native
+from lib import native
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning import masks
 
@@ -37,17 +40,36 @@ def after_training(model: nn.Module, fused: bool, **settings: object) -> list[to
 def test_the_compiled_step_agrees_with_torchs_operations(
     sparsity: float, betas: tuple[float, float], maximize: bool, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(masks, "SLICE", 1024)
+    monkeypatch.setattr(masks, "SLICE", 4096)  # two whole blocks of the compiled loop
+    monkeypatch.setattr(native, "LEAST_SHARE", 1000)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(75, 61), nn.Linear(61, 33)).to(torch.float32)
+    model = nn.Sequential(nn.Linear(75, 161), nn.Linear(161, 33)).to(torch.float32)
     settings = {"sparsity": sparsity, "betas": betas, "maximize": maximize, "ranking": "uniform", "exponent": 0.0}
-    assert native.usable(model[0].weight)
+    assert native.can_step(model[0].weight)
     compiled = after_training(copy.deepcopy(model), fused=True, **settings)
     plain = after_training(copy.deepcopy(model), fused=False, **settings)
     for first, second in zip(compiled, plain, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-6)
         assert torch.equal(first == 0, second == 0)
+
+
+@needs_compiler
+@given(st.binary(min_size=1, max_size=600))
+@example(bytes(9))
+@example(b"\xff" * 9 + bytes(9))
+def test_compiled_positions_are_numpys(content: bytes) -> None:
+    bits = torch.tensor(list(content), dtype=torch.uint8)
+    ones = np.flatnonzero(np.unpackbits(np.frombuffer(content, dtype=np.uint8), bitorder="little"))
+    found = native.positions(bits, len(ones))
+    assert found is not None and found.tolist() == ones.tolist()
+
+
+def test_work_is_shared_out_evenly_and_little_work_not_at_all() -> None:
+    parts = [native.Slice(size=size) for size in (1 << 18,) * 7]
+    assert [len(share) for share in native._shares(parts, 3)] == [2, 3, 2]
+    assert [len(share) for share in native._shares(parts[:1], 3)] == [1]
+    assert [len(share) for share in native._shares([native.Slice(size=100)] * 5, 3)] == [5]
 
 
 @needs_compiler

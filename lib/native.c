@@ -1,0 +1,147 @@
+/* The loops over the bits of a mask that torch has no operation for. Plain C with GNU vector types, built on demand by
+ * native.py; where the processor has AVX-512, its compressing and expanding moves do the gathering. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+enum { BLOCK = 2048 }; /* weights handled at a time: what is gathered of them stays in cache */
+
+/* What one AdamW step of a slice needs. */
+
+struct settings {
+    float decay;         /* 1 - lr * weight_decay */
+    float weight1;       /* 1 - beta1 */
+    float beta2, weight2; /* beta2, 1 - beta2 */
+    float root2;         /* sqrt(1 - beta2^t) */
+    float eps;
+    float step_size;     /* -lr / (1 - beta1^t) */
+    float sign;          /* -1 to maximize */
+};
+
+struct slice {
+    float *w;            /* its weights */
+    const float *g;      /* their gradients */
+    float *m, *v;        /* the moments of its survivors */
+    const uint8_t *bits; /* its mask, from a whole byte on */
+    long size;           /* number of weights */
+    struct settings settings;
+};
+
+typedef uint16_t positions8 __attribute__((vector_size(16)));
+
+static positions8 ones_of[256]; /* positions of the ones of each byte, the rest is of no interest */
+static uint8_t number_of[256];
+
+__attribute__((constructor)) static void fill_tables(void)
+{
+    for (int byte = 0; byte < 256; byte++)
+        for (int bit = 0; bit < 8; bit++)
+            if (byte >> bit & 1)
+                ones_of[byte][number_of[byte]++] = (uint16_t)bit;
+}
+
+static int positions(const uint8_t *bits, int bytes, uint16_t *where)
+{
+    int found = 0;
+    for (int byte = 0; byte < bytes; byte++) {
+        const positions8 here = ones_of[bits[byte]] + (uint16_t)(8 * byte);
+        memcpy(where + found, &here, sizeof here); /* what is past the ones is overwritten by the next byte's */
+        found += number_of[bits[byte]];
+    }
+    return found;
+}
+
+static void update(float *restrict w, const float *restrict g, float *restrict m, float *restrict v, int count,
+                   const struct settings *settings)
+{
+    const struct settings p = *settings;
+    const float near = p.weight1 < 0.5f ? 1.0f : 0.0f; /* torch's lerp starts from the nearer end */
+    const float coefficient = p.weight1 - (1.0f - near);
+    for (int i = 0; i < count; i++) {
+        const float slope = g[i] * p.sign;
+        const float first = __builtin_fmaf(coefficient, slope - m[i], near != 0.0f ? m[i] : slope);
+        const float second = __builtin_fmaf(p.weight2 * slope, slope, v[i] * p.beta2);
+        const float denominator = sqrtf(second) / p.root2 + p.eps;
+        m[i] = first;
+        v[i] = second;
+        w[i] = w[i] * p.decay + p.step_size * first / denominator;
+    }
+}
+
+/* A block by tables; any processor, any length. Returns the number of survivors. */
+static int step_block(const struct slice *s, long start, int length, float *m, float *v)
+{
+    uint16_t where[BLOCK + 8];
+    float weights[BLOCK], gradients[BLOCK];
+    float *w = s->w + start;
+    const float *g = s->g + start;
+    const int count = positions(s->bits + start / 8, (length + 7) / 8, where);
+    for (int i = 0; i < count; i++) {
+        weights[i] = w[where[i]];
+        gradients[i] = g[where[i]];
+    }
+    update(weights, gradients, m, v, count, &s->settings);
+    for (int i = 0; i < count; i++)
+        w[where[i]] = weights[i];
+    return count;
+}
+
+#ifdef __AVX512F__
+/* A whole block, 16 weights at a time, read and written in the order of memory. */
+static int step_whole_block(const struct slice *s, long start, float *m, float *v)
+{
+    float weights[BLOCK + 16], gradients[BLOCK + 16];
+    uint16_t keep[BLOCK / 16];
+    float *w = s->w + start;
+    const float *g = s->g + start;
+    int count = 0;
+    memcpy(keep, s->bits + start / 8, sizeof keep);
+    for (int i = 0; i < BLOCK / 16; i++) {
+        _mm512_storeu_ps(weights + count, _mm512_maskz_compress_ps(keep[i], _mm512_loadu_ps(w + 16 * i)));
+        _mm512_storeu_ps(gradients + count, _mm512_maskz_compress_ps(keep[i], _mm512_loadu_ps(g + 16 * i)));
+        count += __builtin_popcount(keep[i]);
+    }
+    update(weights, gradients, m, v, count, &s->settings);
+    count = 0;
+    for (int i = 0; i < BLOCK / 16; i++) {
+        _mm512_mask_storeu_ps(w + 16 * i, keep[i], _mm512_maskz_expand_ps(keep[i], _mm512_loadu_ps(weights + count)));
+        count += __builtin_popcount(keep[i]);
+    }
+    return count;
+}
+#else
+static int step_whole_block(const struct slice *s, long start, float *m, float *v)
+{
+    return step_block(s, start, BLOCK, m, v);
+}
+#endif
+
+/* One AdamW step of the survivors. Formulas and order of operations are those of torch's fused AdamW on the CPU. */
+void adamw_compact(const struct slice *slices, long number)
+{
+    for (const struct slice *s = slices; s < slices + number; s++) {
+        long done = 0, start = 0;
+        for (; start + BLOCK <= s->size; start += BLOCK)
+            done += step_whole_block(s, start, s->m + done, s->v + done);
+        if (start < s->size)
+            step_block(s, start, (int)(s->size - start), s->m + done, s->v + done);
+    }
+}
+
+/* Positions of the ones among bits: up to 8 more places than there are ones are written to. Returns their number. */
+long ones(const uint8_t *bits, long bytes, int64_t *where)
+{
+    long found = 0;
+    for (long byte = 0; byte < bytes; byte++) {
+        const positions8 here = ones_of[bits[byte]];
+        for (int i = 0; i < 8; i++)
+            where[found + i] = here[i] + 8 * byte;
+        found += number_of[bits[byte]];
+    }
+    return found;
+}

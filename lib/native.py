@@ -1,0 +1,149 @@
+"""Compiled loops over the bits of masks on the CPU: built on demand from native.c, never required.
+
+Where no C compiler is found, or the folder for compiled files cannot be written, ``load()`` gives None and torch's and
+numpy's own operations do the work. Positions are the same either way; an AdamW step agrees to rounding, as torch's
+fused and unfused AdamW do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SOURCE = Path(__file__).with_name("native.c")
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+
+LEAST_SHARE = 1 << 17  # weights; waking a thread costs more than it saves for fewer
+
+
+class Settings(ctypes.Structure):
+    """``struct settings`` of native.c."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_float)
+        for name in ("decay", "weight1", "beta2", "weight2", "root2", "eps", "step_size", "sign")
+    )
+
+
+class Slice(ctypes.Structure):
+    """``struct slice`` of native.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("w", "g", "m", "v", "bits")),
+        ("size", ctypes.c_long),
+        ("settings", Settings),
+    )
+
+
+@cache
+def load() -> ctypes.CDLL | None:
+    """The compiled functions, or None where they cannot be had. Built once per machine and source."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        return None
+    try:
+        library = ctypes.CDLL(str(_build(compiler)))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    library.adamw_compact.restype = None
+    library.adamw_compact.argtypes = [ctypes.POINTER(Slice), ctypes.c_long]
+    library.ones.restype = ctypes.c_long
+    library.ones.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p]
+    return library
+
+
+def positions(bits: Tensor, kept: int) -> Tensor | None:
+    """Positions (int64) of the ``kept`` ones among the bits (uint8, lowest bit first); None without a compiler."""
+    library = load()
+    if library is None:
+        return None
+    where = torch.empty(kept + 8, dtype=torch.int64)  # eight places are written for every byte, if it has ones or not
+    library.ones(bits.data_ptr(), bits.numel(), where.data_ptr())
+    return where[:kept]
+
+
+def can_step(weight: Tensor) -> bool:
+    """Whether ``step()`` takes this tensor: float32 on the CPU, and a compiler there."""
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and load() is not None
+
+
+def step(slices: Sequence[Slice]) -> None:
+    """AdamW's update of the survivors of the slices, in place, on as many threads as torch uses."""
+    library = load()
+    assert library is not None
+    shares = _shares(slices, torch.get_num_threads())
+    if len(shares) == 1:
+        library.adamw_compact(shares[0], len(shares[0]))
+    else:  # ctypes gives the interpreter lock away, so that the shares really run side by side
+        list(_threads(len(shares)).map(lambda share: library.adamw_compact(share, len(share)), shares))
+
+
+def _shares(slices: Sequence[Slice], threads: int) -> list[ctypes.Array[Slice]]:
+    """The slices in order, as arrays with about the same number of weights: one a thread, if there is enough to do."""
+    total = sum(part.size for part in slices)
+    number = max(min(threads, total // LEAST_SHARE), 1)
+    shares: list[list[Slice]] = [[] for _ in range(number)]
+    seen = 0
+    for part in slices:
+        shares[min((seen + part.size // 2) * number // total, number - 1)].append(part)
+        seen += part.size
+    return [(Slice * len(share))(*share) for share in shares if share]
+
+
+def settings(step: int, group: dict[str, Any]) -> Settings:
+    """The numbers of AdamW's step number ``step`` with a parameter group's settings."""
+    beta1, beta2 = group["betas"]
+    rate = float(group["lr"])
+    return Settings(
+        decay=1 - rate * group["weight_decay"],
+        weight1=1 - beta1,
+        beta2=beta2,
+        weight2=1 - beta2,
+        root2=(1 - beta2**step) ** 0.5,
+        eps=group["eps"],
+        step_size=-rate / (1 - beta1**step),
+        sign=-1.0 if group["maximize"] else 1.0,
+    )
+
+
+@cache
+def _threads(number: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(number, thread_name_prefix="adamwprune")
+
+
+def _build(compiler: str) -> Path:
+    """Compile into the user's cache, under a name that tells source, flags and processor apart; atomically."""
+    identity = "\0".join([SOURCE.read_text(), *FLAGS, compiler, _processor()])
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adamwprune"
+    built = folder / f"native-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    if not built.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            fresh = Path(scratch) / "native.so"
+            command = [compiler, *FLAGS, str(SOURCE), "-o", str(fresh), "-lm"]
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
+            fresh.replace(built)
+    return built
+
+
+def _processor() -> str:
+    """What ``-march=native`` depends on, so that machines sharing a home folder do not share the file."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
+    return "\n".join(sorted(set(named))) or platform.processor() or platform.machine()
