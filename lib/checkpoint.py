@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def read(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, ValueError, RuntimeError, KeyError, NotImplementedError) as error:
         raise Damaged(_first_line(error)) from error
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error) as error:
         raise Damaged(f"not a whole file ({_first_line(error)})") from error
     except pickle.UnpicklingError as error:
         raise Damaged(f"it holds more than tensors and plain values ({_first_line(error)})") from error

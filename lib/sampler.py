@@ -52,3 +52,5 @@ class Sampler:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+            with contextlib.suppress(OSError):
+                self.say("warning: the monitor hung; memory samples are missing")

@@ -18,7 +18,7 @@ from .config import RunConfig
 from .inference import inference_test
 from .progress import Diverged, Interrupted, Progress, Stop
 from .pruning.counting import NotFinite
-from .rundir import RunDir, append_json, write_atomic, write_json, write_json_lines
+from .rundir import RunDir, append_json, read_json_lines, write_atomic, write_json, write_json_lines
 from .summary import summarise
 
 if TYPE_CHECKING:
@@ -136,6 +136,10 @@ class Training:
             loss = self.loss(logits, labels)
         scaler.scale(loss).backward()
         scaler.unscale_(optimizer)
+        if scaler.is_enabled():  # it will skip a step that overflowed; what pruners learn must be finite
+            for weight in self.pruner.weights.values():
+                if weight.grad is not None:
+                    weight.grad.nan_to_num_(0.0, 0.0, 0.0)
         if config.gradient_clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
         self.pruner.before_step()
@@ -275,6 +279,8 @@ class Training:
                 f"going on after {progress.epoch} of {self.config.epochs} epochs and {progress.step} of {self.steps} "
                 "steps of the next"
             )
+        if torn := read_json_lines(self.run.metrics)[1]:
+            self.say(f"dropped {torn} torn lines of {self.run.metrics.name}")
         write_json_lines(self.run.metrics, progress.history)
         if self.config.tensorboard:
             from .tensorboard import Events

@@ -8,9 +8,11 @@ run_matrix.py, or 1 where a table, picture or report could not be made.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -26,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     code = run_matrix.main(argv)
     if code > 1:
         return code
+    signal.signal(signal.SIGTERM, _end)
     symbols, _ = load_matrix(ROOT, arguments.config, arguments.overrides)
     latest = ROOT / Path(symbols.text("RESULTS_DIR")).expanduser() / "latest"
     for script, *words in SHOWN_BY:
@@ -37,6 +40,11 @@ def main(argv: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             return 130
     return code
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """On SIGTERM: as Ctrl-C, what is being drawn ends first."""
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from lib.rundir import FOLDER, RunDir, read_json, read_json_lines
 from scripts.runs import METHODS, OPTIMIZERS, Results, Run, number
 
 _RUN_ID = re.compile(
-    r"(?P<model>[^_]+)_(?P<optimizer>[^_]+)_(?P<pruning_method>[^_]+)(_(?P<percent>[\d.]+))?"
+    r"(?P<model>[^_]+)_(?P<optimizer>[^_]+)_(?P<pruning_method>[^_]+)(_(?P<percent>\d+(\.\d+)?))?"
     r"(_(?P<variant>(?!seed\d)[^_]+))?(_seed(?P<seed>\d+))?$"
 )
 

@@ -190,7 +190,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     page = build(folder)
     path = ResultsDir(folder).report
-    write_atomic(path, page)
+    try:
+        write_atomic(path, page)
+    except OSError as error:
+        print(f"{path}: {error.strerror}", file=sys.stderr)
+        return 1
     print(f"written: {path} ({len(page.encode()) / 2**20:.1f} MiB)")
     return 0
 

@@ -219,6 +219,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:  # the disk is full, or not ours to write
+        print(f"{error.filename or 'summary'}: {error.strerror}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -36,7 +36,10 @@ def number(value: Any) -> float | None:
     """`value` as a finite float, or None: null, NaN, infinities, booleans and text are no measurement."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
 
 
 def known_bytes(memory: Any) -> dict[str, float]:
@@ -156,7 +159,8 @@ class Run:
     def memory(self, figure: str) -> float | None:
         """Peak memory in bytes as `figure` (a key of MEMORY_FIGURES) counts it."""
         if figure == "allocator_peak":
-            seen = [number((row.get("memory") or {}).get("allocator_peak")) for row in self.metrics]
+            records = [row["memory"] for row in self.metrics if isinstance(row.get("memory"), dict)]
+            seen = [number(record.get("allocator_peak")) for record in records]
             known = [v for v in (number(self.summary.get("allocator_peak")), *seen) if v is not None]
             return max(known, default=None)
         return sum(self.memory_at_peak().values()) or None

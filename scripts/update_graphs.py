@@ -12,6 +12,7 @@ whole or left alone: all are drawn before the first is written, and none is writ
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lib.rundir import write_atomic
+from lib.rundir import replacing, write_atomic
 from scripts import compact
 from scripts.predicted import with_predictions
 from scripts.reading import find, load, newest
@@ -46,8 +47,11 @@ def replace_pictures(folder: Path, files: dict[str, bytes | None]) -> int:
     """Write the pictures and remove our older ones that are not drawn any more; other files are left alone."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {name: content for name, content in files.items() if content is not None}
-    for name, content in drawn.items():
-        write_atomic(folder / name, content, durable=False)
+    with contextlib.ExitStack() as all_or_none:
+        for name, content in drawn.items():
+            file = all_or_none.enter_context(replacing(folder / name, durable=False))
+            file.write(content)
+            file.flush()
     for path in folder.glob("*.png"):
         if path.name not in drawn and (path.name in files or PER_OPTIMIZER.fullmatch(path.name)):
             path.unlink()
@@ -113,7 +117,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 2
-    return from_results(folder, None if arguments.only_results else arguments.images)
+    try:
+        return from_results(folder, None if arguments.only_results else arguments.images)
+    except OSError as error:  # the disk is full, or not ours to write
+        print(f"{error.filename or folder}: {error.strerror}; what was there is left as it was", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -86,6 +86,19 @@ def test_a_damaged_one_is_named_and_the_previous_used(damage: Any, tmp_path: Pat
     assert "checkpoint.pt is damaged and not used: " in said and "going on from checkpoint.previous.pt" in said
 
 
+def test_whatever_byte_is_changed_it_is_whole_or_damaged_and_nothing_else(tmp_path: Path) -> None:
+    run = saved(tmp_path)
+    content = run.checkpoint.read_bytes()
+    damaged = 0
+    for place in range(0, len(content), 3):
+        run.checkpoint.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        try:
+            checkpoint.read(run.checkpoint)
+        except checkpoint.Damaged:
+            damaged += 1
+    assert damaged > len(content) / 3 / 2
+
+
 def test_two_damaged_ones_mean_a_new_start_that_is_announced(tmp_path: Path) -> None:
     run = saved(tmp_path)
     zero(run.checkpoint)

@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import nn
 
+from lenet5.model import LeNet5
 from lib import checkpoint, learning_rate
-from lib.config import ConfigError
+from lib.config import ConfigError, RunConfig
+from lib.data import Data
 from lib.rundir import RunDir
-from lib.trainer import Diverged, Interrupted
-from tests.lib.training import StopAfter, assert_same_outcome, metrics, run, tiny, weights
+from lib.trainer import Diverged, Interrupted, train
+from tests.lib.training import StopAfter, assert_same_outcome, folder, metrics, run, tiny, weights
 
 # Learning rates, by hand
 
@@ -138,6 +140,45 @@ def test_an_infinite_loss_ends_the_run_and_is_never_written(tmp_path: Path) -> N
         run(tiny("sgd", learning_rate=1e9), tmp_path)
     assert metrics(tmp_path) == []
     assert not RunDir(tmp_path).summary.exists()
+
+
+def test_an_infinite_loss_of_the_test_set_is_named_as_such(tmp_path: Path) -> None:
+    class Broken(LeNet5):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return super().forward(images) * (1.0 if self.training else float("inf"))
+
+    with pytest.raises(Diverged, match=r"the test loss became (nan|inf) in epoch 1"):
+        train(tiny(), folder(tmp_path), lambda config, data: Broken(data.channels, data.classes))
+    assert metrics(tmp_path) == []
+
+
+def test_a_gradient_that_is_no_number_ends_a_pruned_run_with_the_layer_named(tmp_path: Path) -> None:
+    def build(config: RunConfig, data: Data) -> nn.Module:
+        model = LeNet5(data.channels, data.classes)
+        model.classifier[2].weight.register_hook(lambda gradient: gradient * float("nan"))
+        return model
+
+    with pytest.raises(Diverged, match=r"in epoch 1: layer 3 of shape \(84, 120\): a score is NaN"):
+        train(tiny("adamwprune", "state", pruning_start=0.0, pruning_interval=1), folder(tmp_path), build)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "method"), [("adamw", "magnitude"), ("adamw", "movement"), ("adamwprune", "state")]
+)
+def test_steps_that_overflow_in_fp16_are_skipped_and_do_not_reach_the_scores(
+    optimizer: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = torch.amp.GradScaler
+    scalers: list[torch.amp.GradScaler] = []
+
+    def scaler(*arguments: Any, **settings: Any) -> torch.amp.GradScaler:
+        scalers.append(original(*arguments, init_scale=2.0**26, **settings))
+        return scalers[-1]
+
+    monkeypatch.setattr(torch.amp, "GradScaler", scaler)
+    summary = run(tiny(optimizer, method, precision="fp16", epochs=6, pruning_interval=1, pruning_end=0.4), tmp_path)
+    assert scalers[0].get_scale() < 2.0**26  # it did overflow
+    assert summary["final_sparsity"] == pytest.approx(0.7, abs=1e-4)
 
 
 def test_cuda_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,46 @@ def test_pruned_weights_are_exactly_zero_after_every_step_and_never_return() -> 
                 before |= weight == 0
 
 
+@given(
+    sparsity=st.floats(0.0, 0.95),
+    interval=st.integers(1, 4),
+    ranking=st.sampled_from(["global", "layer_adaptive", "uniform", "erk"]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=30, deadline=None)
+def test_without_regrowth_the_pruned_set_only_grows_to_its_exact_size_and_another_update_changes_nothing(
+    sparsity: float, interval: int, ranking: str, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    weights = [nn.Parameter(torch.randn(7, 9)), nn.Parameter(torch.randn(3, 5)), nn.Parameter(torch.randn(1, 1))]
+    optimizer = AdamWPrune(weights, sparsity=sparsity, end_step=8, update_interval=interval, ranking=ranking)
+    gone = [torch.zeros_like(weight, dtype=torch.bool) for weight in weights]
+    for _ in range(10):
+        for weight in weights:
+            weight.grad = torch.randn_like(weight)
+        optimizer.step()
+        now = [weight.detach() == 0 for weight in weights]
+        assert all((before <= after).all() for before, after in zip(gone, now, strict=True))
+        gone = now
+    assert sum(int(part.sum()) for part in gone) == round(sparsity * 79)
+    if sparsity:
+        optimizer._update_masks()
+    assert all(torch.equal(part, weight == 0) for part, weight in zip(gone, weights, strict=True))
+
+
+@pytest.mark.parametrize("mode", ["gradual", "dynamic"])
+def test_a_frozen_layer_is_left_as_it_is_and_not_counted(mode: str) -> None:
+    torch.manual_seed(0)
+    weights = [nn.Parameter(torch.randn(10, 10)), nn.Parameter(torch.randn(6, 10), requires_grad=False)]
+    before = weights[1].clone()
+    optimizer = AdamWPrune(weights, sparsity=0.5, end_step=5, update_interval=1, mode=mode, regrowth=0.1)
+    for _ in range(8):
+        weights[0].grad = torch.randn(10, 10)
+        optimizer.step()
+    assert torch.equal(weights[1], before)
+    assert int((weights[0] == 0).sum()) == 50 and optimizer.sparsity() == 0.5
+
+
 def test_state_is_eight_bytes_a_survivor_and_one_bit_a_weight() -> None:
     model = net((64, 128, 64))
     optimizer = prune(model, sparsity=0.9)

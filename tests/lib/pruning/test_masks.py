@@ -33,6 +33,15 @@ def test_pruned_entries_become_zero_even_where_they_were_nan() -> None:
     assert tensor.tolist() == [[1.0, 0.0], [0.0, 4.0]]
 
 
+@given(st.lists(st.tuples(st.floats(width=32), st.booleans()), min_size=1, max_size=70))
+def test_a_mask_applied_twice_is_a_mask_applied_once(weights: list[tuple[float, bool]]) -> None:
+    tensor, kept = torch.tensor([w for w, _ in weights]), torch.tensor([k for _, k in weights])
+    before, bits = tensor.view(torch.int32).clone(), masks.pack(kept)
+    for _ in range(2):
+        masks.zero_pruned(tensor, bits)
+        assert torch.equal(tensor.view(torch.int32), torch.where(kept, before, 0))
+
+
 def test_channels_last_weights_are_masked_in_their_own_memory_order() -> None:
     weight = torch.arange(1.0, 25.0).view(2, 3, 2, 2).to(memory_format=torch.channels_last)
     kept = torch.zeros(24, dtype=torch.bool)

@@ -51,6 +51,19 @@ def test_a_frozen_layer_is_not_prunable() -> None:
 
 
 @pytest.mark.parametrize("method", [Magnitude, Movement])
+def test_a_frozen_layer_is_left_as_it_is_and_not_counted(method: type[MaskedPruner]) -> None:
+    model = net()
+    model[3].requires_grad_(False)
+    before = model[3].weight.clone()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01)
+    pruner = method(model, optimizer, prunable_parameters(model), CubicSchedule(0.5, 2, 8, 2), "global", 0.05)
+    train(model, optimizer, pruner, range(12))
+    assert torch.equal(model[3].weight, before)
+    size = sum(weight.numel() for weight in pruner.weights.values())
+    assert size == 36 + 12 and pruner.sparsity() == 0.5
+
+
+@pytest.mark.parametrize("method", [Magnitude, Movement])
 @pytest.mark.parametrize("ranking", ["global", "layer_adaptive", "uniform", "erk"])
 def test_sparsity_is_exact_and_pruned_weights_stay_zero(method: type[MaskedPruner], ranking: str) -> None:
     model, optimizer, pruner = make(method, ranking)
