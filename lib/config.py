@@ -179,7 +179,11 @@ def symbol_of(symbols: Symbols, model: str, optimizer: str, method: str, field: 
     """The symbol that gives `field` its value in this run, or None where the field does not apply."""
     if method == "none" and field in PRUNING_FIELDS:
         return None
-    return next((name for name in candidates(model, optimizer, method, field) if name in symbols), None)
+    key = (model, optimizer, method, field)
+    if key not in symbols.found:
+        names = candidates(model, optimizer, method, field)
+        symbols.found[key] = next((name for name in names if name in symbols), None)
+    return symbols.found[key]
 
 
 def run_config(

@@ -31,6 +31,8 @@ class Symbols:
         self._choices = _choices_read_by(kconfig)
         self._specs: dict[str, Spec] = {}
         self._abbreviations: dict[str, list[str]] = {}
+        self._axes: dict[str, list[kconfiglib.Symbol]] = {}
+        self.found: dict[tuple[str, str, str, str], str | None] = {}  # what config.symbol_of has looked up
 
     def __contains__(self, name: object) -> bool:
         symbol = self.kconfig.syms.get(name)
@@ -113,11 +115,13 @@ class Symbols:
                     member.set_value("y")
 
     def _boxes(self, prefix: str) -> list[kconfiglib.Symbol]:
-        return [
-            symbol
-            for symbol in self.kconfig.unique_defined_syms
-            if symbol.name.startswith(prefix + "_") and symbol.type == kconfiglib.BOOL and symbol.choice is None
-        ]
+        if prefix not in self._axes:
+            self._axes[prefix] = [
+                symbol
+                for symbol in self.kconfig.unique_defined_syms
+                if symbol.name.startswith(prefix + "_") and symbol.type == kconfiglib.BOOL and symbol.choice is None
+            ]
+        return self._axes[prefix]
 
     def _abbreviated(self) -> dict[str, list[str]]:
         if not self._abbreviations:

@@ -10,7 +10,6 @@ overrides: {EPOCHS: 3, DATA_DIR: /data}
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,11 +59,12 @@ def expand(
             wrong.append(f"{where}applies to no run: none of them reads all of {', '.join(settings)}")
         with symbols.changed(settings) as refused:
             wrong += [where + problem.removeprefix("command line: ") for problem in refused]
-            for combination, seed in itertools.product(concerned, seeds):
+            for combination in concerned:
                 try:
-                    run = run_config(symbols, *combination, seed, len(seeds) > 1)
-                    run = replace(run, variant=variant or None)
-                    runs[run.run_id] = run
+                    run = run_config(symbols, *combination, max(seeds, default=0), len(seeds) > 1)
+                    for seed in seeds:
+                        of_seed = replace(run, seed=seed, variant=variant or None)
+                        runs[of_seed.run_id] = of_seed
                 except ConfigError as error:
                     wrong += [where + problem for problem in error.problems]
     if wrong:

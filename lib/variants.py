@@ -24,7 +24,9 @@ def parse(symbols: Symbols) -> dict[str, dict[str, str]]:
     """
     found: dict[str, dict[str, str]] = {}
     wrong = []
-    for part in symbols.text("VARIANTS").split(";"):
+    text = symbols.text("VARIANTS")
+    of_runs = _settings_of_runs(symbols) if text else set()
+    for part in text.split(";"):
         if not part.strip():
             continue
         name, colon, words = (text.strip() for text in part.partition(":"))
@@ -39,7 +41,7 @@ def parse(symbols: Symbols) -> dict[str, dict[str, str]]:
         wrong += [
             f"{name}: {symbol}: no setting of a run{nearest(symbol, symbols.names())}"
             for symbol in settings
-            if not _run_symbols(symbols, symbol)
+            if not set(symbols.named(symbol)) & of_runs
         ]
         found[name] = settings
     if wrong:
@@ -54,9 +56,7 @@ def concerns(symbols: Symbols, settings: dict[str, str], model: str, optimizer: 
     return all(read & set(symbols.named(name)) for name in settings)
 
 
-def _run_symbols(symbols: Symbols, name: str) -> list[str]:
-    """The symbols that `name` means, if they are settings of runs."""
+def _settings_of_runs(symbols: Symbols) -> set[str]:
     from .kconf import field_symbols
 
-    known = field_symbols(symbols)
-    return [target for target in symbols.named(name) if target in known and known[target][0] not in AXIS_FIELDS]
+    return {name for name, (field, _) in field_symbols(symbols).items() if field not in AXIS_FIELDS}

@@ -3,13 +3,15 @@
 
 usage: bench.py [--compare OLD.json] [--rounds N] [--device cpu|cuda] [PART ...]
 
-PART is `optimizer` or `loop`; all by default. Ratios below 1 are faster than what they are compared with.
+PART is `optimizer`, `loop`, `precision`, `start` or `growth`; all by default. A ratio is the time over that of the
+first alternative: below 1 is faster.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import json
 import sys
 import time
@@ -21,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 from lib.rundir import write_atomic
 from scripts.tables import print_table
 
-PARTS = ("optimizer", "loop")
+PARTS = ("optimizer", "loop", "precision", "start", "growth")
 
 
 def main(argv: list[str]) -> int:
@@ -50,10 +52,8 @@ def main(argv: list[str]) -> int:
 def measure(parts: tuple[str, ...], rounds: int, wanted: str | None) -> dict:
     import torch
 
-    from scripts.benchmarks import loop, optimizer
-
     device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
-    modules = {"optimizer": optimizer, "loop": loop}
+    modules = {part: importlib.import_module(f"scripts.benchmarks.{part}") for part in parts}
     rows = [row for part in parts for row in modules[part].measure(device, rounds)]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     return {

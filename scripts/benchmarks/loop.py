@@ -29,11 +29,11 @@ MODELS = {"lenet5": lenet5, "resnet18": resnet18}
 def measure(device: torch.device, rounds: int) -> list[Row]:
     rows = []
     for model in MODELS:
-        rows += _epoch(_config(model, device), rounds)
-    return rows + _pipelines(_config("resnet18", device), rounds)
+        rows += _epoch(small_config(model, device), rounds)
+    return rows + _pipelines(small_config("resnet18", device), rounds)
 
 
-def _config(model: str, device: torch.device) -> RunConfig:
+def small_config(model: str, device: torch.device) -> RunConfig:
     """A small run on synthetic images: 8 batches, on a CPU the narrow ResNet-18 (speed only, no accuracy)."""
     config = run_config(kconf.load(ROOT), model, "adamw", "none", 0.0, seed=0)
     return replace(

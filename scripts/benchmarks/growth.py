@@ -1,0 +1,98 @@
+"""How cost grows: an epoch with batch size, width and images; tables and pictures with the number of runs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import yaml
+
+from lib.config import RunConfig
+from lib.rundir import RunDir
+from lib.trainer import Training, train
+from scripts import report, results, update_graphs
+from scripts.benchmarks.loop import MODELS, small_config
+from scripts.benchmarks.pairs import Row, in_turn
+
+BATCHES, WIDTHS, IMAGES, RUNS = (64, 128, 256, 512), (8, 16, 32), (1024, 2048, 4096), (10, 100, 1000)
+
+
+def measure(device: torch.device, rounds: int) -> list[Row]:
+    few = max(rounds // 5, 2)
+    lenet5, resnet18 = (small_config(model, device) for model in MODELS)
+    lenet5 = replace(lenet5, train_images=4096)
+    return [
+        *_epochs("LeNet-5, 4,096 images: batch", lenet5, "batch_size", BATCHES, few),
+        *_epochs("LeNet-5, batch 128: images", replace(lenet5, batch_size=128), "train_images", IMAGES, few),
+        *_epochs("ResNet-18, 1,024 images, batch 128: width", resnet18, "width", WIDTHS, few),
+        *_tables(device, few),
+    ]
+
+
+def _epochs(what: str, config: RunConfig, field: str, values: tuple[int, ...], rounds: int) -> list[Row]:
+    """Training epochs that differ in one field."""
+    with contextlib.ExitStack() as stack:
+        calls = {
+            f"{value:,}": stack.enter_context(_epoch(replace(config, **{field: value})))  # type: ignore[arg-type]
+            for value in values
+        }
+        return in_turn(f"epoch of {what}", calls, rounds)
+
+
+@contextlib.contextmanager
+def _epoch(config: RunConfig) -> Iterator[Callable[[], None]]:
+    with tempfile.TemporaryDirectory() as folder:
+        training = Training(config, RunDir(Path(folder)), MODELS[config.model], None, lambda line: None)
+        training.make_ready()
+
+        def epoch() -> None:
+            training.train_epoch()
+            training.progress.next_epoch(training.record)
+
+        yield epoch
+
+
+def _tables(device: torch.device, rounds: int) -> list[Row]:
+    """Table, pictures and report of results folders of so many runs, which are copies of one run."""
+    with tempfile.TemporaryDirectory() as temporary, contextlib.redirect_stdout(io.StringIO()):
+        run = Path(temporary) / "run"
+        run.mkdir()
+        config = replace(small_config("lenet5", device), epochs=3)
+        train(config, RunDir(run), MODELS["lenet5"], None, lambda line: None)
+        RunDir(run).config.write_text(config.to_yaml())
+        RunDir(run).write_status("done", epochs=3)
+        folders = [_copies(run, Path(temporary) / f"of-{count}", count) for count in RUNS]
+        calls: dict[str, dict[str, Callable[[], object]]] = {"table": {}, "pictures": {}, "report": {}}
+        for count, folder in zip(RUNS, folders, strict=True):
+            calls["table"][f"{count:,}"] = lambda folder=folder: results.write_summary(folder)  # type: ignore[misc]
+            calls["pictures"][f"{count:,}"] = lambda folder=folder: update_graphs.from_results(folder, None)  # type: ignore[misc]
+            calls["report"][f"{count:,}"] = lambda folder=folder: report.build(folder)  # type: ignore[misc]
+        few = max(rounds // 2, 1)
+        return [row for name, these in calls.items() for row in in_turn(f"{name} of a matrix: runs", these, few)]
+
+
+def _copies(run: Path, folder: Path, count: int) -> Path:
+    """A results folder of a comparison: five optimizers, dense and three sparsities of two methods, many seeds."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    axes = [
+        (optimizer, method, sparsity)
+        for optimizer in ("sgd", "adam", "adamw", "adamwadv", "adamwspam")
+        for method, sparsity in (("none", 0.0), ("magnitude", 0.5), ("magnitude", 0.9), ("movement", 0.5))
+    ]
+    for index in range(count):
+        optimizer, method, sparsity = axes[index % len(axes)]
+        seed = index // len(axes)
+        copy = shutil.copytree(run, folder / f"lenet5_{optimizer}_{method}_{sparsity}_seed{seed}")
+        changed = {"optimizer": optimizer, "pruning_method": method, "target_sparsity": sparsity, "seed": seed}
+        (copy / "config.yaml").write_text(yaml.safe_dump(config | changed))
+        for heavy in copy.glob("*.pt"):
+            heavy.unlink()
+    (folder / "matrix.yaml").write_text(json.dumps({"runs": [path.name for path in folder.iterdir()]}))
+    return folder
