@@ -29,6 +29,11 @@ FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shar
 LEAST_SHARE = 1 << 17  # weights; waking a thread costs more than it saves for fewer
 
 
+# p: address, l: whole number, i: small whole number, f: float
+_TYPES = {"p": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctypes.c_float}
+_ARGUMENTS = {"ones": "plp", "fisher": "ppplfip", "tally": "plip", "carry": "pplpp", "narrow": "ppllp"}
+
+
 class Settings(ctypes.Structure):
     """``struct settings`` of native.c."""
 
@@ -61,7 +66,8 @@ def load() -> ctypes.CDLL | None:
     library.adamw_compact.restype = None
     library.adamw_compact.argtypes = [ctypes.POINTER(Slice), ctypes.c_long]
     library.ones.restype = ctypes.c_long
-    library.ones.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p]
+    for name, arguments in _ARGUMENTS.items():
+        getattr(library, name).argtypes = [_TYPES[letter] for letter in arguments]
     return library
 
 
@@ -75,20 +81,64 @@ def positions(bits: Tensor, kept: int) -> Tensor | None:
     return where[:kept]
 
 
-def can_step(weight: Tensor) -> bool:
-    """Whether ``step()`` takes this tensor: float32 on the CPU, and a compiler there."""
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and load() is not None
+def fisher(weight: Tensor, v: Tensor, bits: Tensor | None, correction: float, roots: int) -> Tensor:
+    """``|w| * (v / correction)^(2^-roots)`` of a slice's survivors.
+
+    Args:
+        weight: flat weights of the slice, float32.
+        v: second moments of its survivors, float32.
+        bits: its mask; None where all survive.
+        correction: ``1 - beta2^t``.
+        roots: 1 or 2.
+    """
+    scores = torch.empty_like(v)
+    mask = None if bits is None else bits.data_ptr()
+    _library().fisher(weight.data_ptr(), v.data_ptr(), mask, weight.numel(), correction, roots, scores.data_ptr())
+    return scores
+
+
+def tally(scores: Tensor, counts: Tensor, upper: int | None = None) -> None:
+    """Count the keys of float32 scores (see ``pruning.counting``) into int32 ``counts``: upper halves or lower ones."""
+    scores = scores.contiguous()
+    _library().tally(scores.data_ptr(), scores.numel(), -1 if upper is None else upper, counts.data_ptr())
+
+
+def carry(old: Tensor | None, new: Tensor, values: Tensor, out: Tensor) -> None:
+    """Of the float32 values of a slice's survivors those that survive in the ``new`` bits too, into ``out``.
+
+    ``old`` None: the values are those of all weights. No bit may be new in ``new``.
+    """
+    mask = None if old is None else old.data_ptr()
+    _library().carry(mask, new.data_ptr(), new.numel(), values.data_ptr(), out.data_ptr())
+
+
+def narrow(old: Tensor | None, keep: Tensor, size: int) -> Tensor:
+    """The bits of a slice of ``size`` weights after only those survivors that ``keep`` (bool) says are kept."""
+    new = torch.empty((size + 7) // 8, dtype=torch.uint8)
+    mask = None if old is None else old.data_ptr()
+    _library().narrow(mask, keep.data_ptr(), keep.numel(), new.numel(), new.data_ptr())
+    return new
+
+
+def here(tensor: Tensor) -> bool:
+    """Whether the compiled functions take this tensor: float32 on the CPU, and a compiler there."""
+    return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and load() is not None
 
 
 def step(slices: Sequence[Slice]) -> None:
     """AdamW's update of the survivors of the slices, in place, on as many threads as torch uses."""
-    library = load()
-    assert library is not None
+    library = _library()
     shares = _shares(slices, torch.get_num_threads())
     if len(shares) == 1:
         library.adamw_compact(shares[0], len(shares[0]))
     else:  # ctypes gives the interpreter lock away, so that the shares really run side by side
         list(_threads(len(shares)).map(lambda share: library.adamw_compact(share, len(share)), shares))
+
+
+def _library() -> ctypes.CDLL:
+    library = load()
+    assert library is not None
+    return library
 
 
 def _shares(slices: Sequence[Slice], threads: int) -> list[ctypes.Array[Slice]]:

@@ -103,13 +103,13 @@ def rehearsal() -> Iterator[LiveBytes]:
 @contextlib.contextmanager
 def as_on_gpu() -> Iterator[None]:
     """The ways of a GPU where the CPU has one of its own that reads memory, which fake tensors have none of."""
-    positions, usable = masks.positions, native.can_step
+    positions, here = masks.positions, native.here
     masks.positions = _positions_on_gpu
-    native.can_step = lambda weight: False
+    native.here = lambda tensor: False
     try:
         yield
     finally:
-        masks.positions, native.can_step = positions, usable
+        masks.positions, native.here = positions, here
 
 
 def _positions_on_gpu(bits: Tensor, start: int, stop: int, kept: int | None = None) -> Tensor:

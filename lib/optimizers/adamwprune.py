@@ -245,13 +245,14 @@ class AdamWPrune(Optimizer):
             compact.drop(weight, self.state[weight], kept(layer, threshold))
             for weight, layer, threshold in zip(weights, layers, limits, strict=True)
         ]
-        if exchanged.any():
+        grown = bool(exchanged.any())
+        if grown:
             self._grow(weights, new, exchanged)
         counts = _counts(new, weights)
         if sum(map(sum, counts)) != remain:
             raise AssertionError(f"{sum(map(sum, counts))} weights survive instead of {remain}")
         for weight, bits, number in zip(weights, new, counts, strict=True):
-            compact.rebuild(weight, self.state[weight], bits, number, groups[weight]["betas"][1])
+            compact.rebuild(weight, self.state[weight], bits, number, groups[weight]["betas"][1], grown)
         if self.steps == self.schedule.end and any(weight.is_cuda for weight in weights):
             torch.cuda.empty_cache()  # what the ramp has freed goes back to the device, for others to use
 
@@ -261,7 +262,7 @@ class AdamWPrune(Optimizer):
         return Layer(name, tuple(weight.shape), self._survivors(weight), scores, keep)
 
     def _scores(self, weight: Tensor, group: dict[str, Any]) -> compact.Scores:
-        return compact.scores(weight, self.state[weight], group["betas"], self.criterion, self.exponent)
+        return compact.scores(weight, self.state[weight], group, self.criterion, self.exponent)
 
     def _exchanged(self, layers: list[Layer], numbers: np.ndarray, weights: list[Tensor]) -> np.ndarray:
         """How many survivors of each layer change places with pruned weights, beyond what the ramp prunes."""

@@ -16,7 +16,7 @@ from torch.optim.adamw import adamw
 
 from .. import native
 from ..pruning import masks
-from ..pruning.criteria import Criterion
+from ..pruning.criteria import Criterion, fisher
 
 State = dict[str, Any]
 Scores = Callable[[], Iterator[Tensor]]
@@ -59,7 +59,7 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None
     gradients = []  # kept alive until the step is done
     for weight, state in tensors:
         gradient = masks.flat(_gradient(weight))
-        if group["fused"] and native.can_step(weight):
+        if group["fused"] and native.here(weight):
             state["step"] += 1
             gradients.append(gradient)
             compiled += _compiled_slices(masks.flat(weight.detach()), gradient, weight, state, group)
@@ -99,13 +99,19 @@ def _step(vector: Tensor, slope: Tensor, weight: Tensor, state: State, group: di
     state["step"] += 1
 
 
-def scores(
-    weight: Tensor, state: State, betas: tuple[float, float], criterion: Criterion, exponent: float
-) -> Scores:
+def scores(weight: Tensor, state: State, group: dict[str, Any], criterion: Criterion, exponent: float) -> Scores:
     """Importance of the survivors, slice by slice, from weight and bias-corrected moments."""
-    correction1 = 1 - betas[0] ** state["step"]
-    correction2 = 1 - betas[1] ** state["step"]
+    correction1 = 1 - group["betas"][0] ** state["step"]
+    correction2 = 1 - group["betas"][1] ** state["step"]
     vector = masks.flat(weight.detach())
+    roots = {0.5: 1, 0.25: 2}.get(exponent) if criterion is fisher else None
+
+    def compiled() -> Iterator[Tensor]:
+        assert roots is not None
+        second_moment, correction = _vector(state["exp_avg_sq"]), float(correction2)
+        for start, stop, first, last in _slices(weight, state):
+            bits = _bits(state.get("mask"), start, stop)
+            yield native.fisher(vector[start:stop], second_moment[first:last], bits, correction, roots)
 
     def survivors() -> Iterator[Tensor]:
         first_moment, second_moment = _vector(state["exp_avg"]), _vector(state["exp_avg_sq"])
@@ -117,7 +123,7 @@ def scores(
             v = second_moment[first:last].float() / correction2
             yield criterion(values.float(), m, v, exponent)
 
-    return survivors
+    return compiled if roots and group["fused"] and native.here(weight) else survivors
 
 
 def magnitudes(weight: Tensor) -> Scores:
@@ -141,6 +147,9 @@ def drop(weight: Tensor, state: State, keeps: Iterator[Tensor]) -> Tensor:
     """New bits: of the survivors only those that ``keeps`` (booleans per slice of survivors) keeps."""
     parts = []
     for (start, stop, first, last), keep in zip(_slices(weight, state), keeps, strict=True):
+        if native.here(weight):
+            parts.append(native.narrow(_bits(state.get("mask"), start, stop), keep, stop - start))
+            continue
         if "mask" in state:
             booleans = torch.zeros(stop - start, dtype=torch.bool, device=weight.device)
             keep = booleans.index_copy_(0, masks.positions(state["mask"], start, stop, last - first), keep)
@@ -165,16 +174,22 @@ def start_sparse(state: State, weight: Tensor, bits: Tensor, kept: list[int], fu
     _set_mask(state, weight, bits, kept)
 
 
-def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], beta2: float) -> None:
+def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], beta2: float, grown: bool) -> None:
     """Carry the moments over to a new mask, free those of pruned weights, and set pruned weights to zero.
 
-    A weight that was pruned and now survives starts with ``m = 0`` and ``v_hat = g^2``.
+    A weight that was pruned and now survives (only if ``grown``) starts with ``m = 0`` and ``v_hat = g^2``.
     """
     for name in ("exp_avg", "exp_avg_sq"):  # one after the other: only one of them exists twice at a time
         old, new = _vector(state[name]), torch.empty(sum(kept), dtype=weight.dtype, device=weight.device)
         begin = 0
         for (start, stop, first, last), number in zip(_slices(weight, state), kept, strict=True):
             dense = old[first:last]
+            if not grown and native.here(weight):
+                before, after = _bits(state.get("mask"), start, stop), _bits(bits, start, stop)
+                assert after is not None
+                native.carry(before, after, dense, new[begin : begin + number])
+                begin += number
+                continue
             if "mask" in state:
                 where = masks.positions(state["mask"], start, stop, last - first)
                 dense = _fresh(name, weight, state, start, stop, beta2).index_copy_(0, where, dense)
@@ -214,6 +229,11 @@ def _slices(weight: Tensor, state: State) -> Iterator[tuple[int, int, int, int]]
         last = first + (state["kept"][index] if "mask" in state else stop - start)
         yield start, stop, first, last
         first = last
+
+
+def _bits(bits: Tensor | None, start: int, stop: int) -> Tensor | None:
+    """The bytes of a mask that hold a slice; None where there is no mask yet."""
+    return None if bits is None else bits[start // 8 : masks.packed_size(stop)]
 
 
 def _fresh(name: str, weight: Tensor, state: State, start: int, stop: int, beta2: float) -> Tensor:

@@ -6,6 +6,7 @@ is needed, the lower halves of those keys that share an upper half.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from .. import native
 
 HALF = 1 << 16  # number of values of half a key
 _INFINITY = 0x7F80 + HALF // 2  # bin of +inf; NaN lies there and above, -inf and -NaN below the mirrored bin
@@ -62,7 +65,10 @@ def count_upper_halves(layers: Sequence[Layer]) -> Counts:
     """Of all candidates. Raises NotFinite where a score is NaN or infinite."""
 
     def tally(scores: Tensor, _: int, counts: Tensor) -> None:
-        _tally((keys_of(scores) >> 16) + HALF // 2, counts)
+        if native.here(scores):
+            native.tally(scores, counts)
+        else:
+            _tally((keys_of(scores) >> 16) + HALF // 2, counts)
 
     counts = _count(layers, tally)
     _check(layers, counts)
@@ -73,6 +79,9 @@ def count_lower_halves(layers: Sequence[Layer], upper: np.ndarray) -> Counts:
     """Of those candidates whose upper half is the layer's entry of ``upper``."""
 
     def tally(scores: Tensor, index: int, counts: Tensor) -> None:
+        if native.here(scores):
+            native.tally(scores, counts, int(upper[index]))
+            return
         keys = keys_of(scores)
         inside = (keys >> 16) + HALF // 2 == int(upper[index])
         _tally(torch.where(inside, keys & 0xFFFF, HALF), counts)  # the rest goes into one bin past the end
@@ -94,6 +103,14 @@ def keys_of(scores: Tensor) -> Tensor:
     bits = (scores.float() + 0.0).view(torch.int32)
     # of a negative float all bits but the sign are turned over: the larger its size, the lower its key
     return bits.bitwise_xor_((bits >> 31).bitwise_and_(0x7FFFFFFF))
+
+
+def score_of(key: int) -> float:
+    """The score whose key this is; minus infinity for the lowest key, which no score has."""
+    if key == -(1 << 31):
+        return -math.inf
+    bits = np.int32(key if key >= 0 else key ^ 0x7FFFFFFF)
+    return float(bits.view(np.float32))
 
 
 def lower_edges(halves: np.ndarray) -> np.ndarray:

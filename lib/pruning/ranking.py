@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .counting import HALF, Counts, Layer, count_lower_halves, count_upper_halves, keys_of, lower_edges
+from .counting import HALF, Counts, Layer, count_lower_halves, count_upper_halves, lower_edges, score_of
 
 RANKINGS = ("global", "layer_adaptive", "uniform", "erk")
 
@@ -102,15 +102,15 @@ class Selection:
 def kept(layer: Layer, threshold: Threshold) -> Iterator[Tensor]:
     """For each slice of ``layer.scores()`` the booleans of the candidates that survive."""
     ties_left: Tensor | int = threshold.ties
-    for scores in layer.scores():
-        keys = keys_of(scores)
+    score = score_of(threshold.key)
+    for scores in map(Tensor.float, layer.scores()):
         if threshold.ties == 0:
-            yield keys >= threshold.key
+            yield scores >= score
             continue
-        equal = keys == threshold.key
+        equal = scores == score
         # a running number of ties tells the first ones, without waiting for the device
         rank = equal.cumsum(0, dtype=torch.int32)
-        yield (keys > threshold.key) | (equal & (rank > ties_left))
+        yield (scores > score) | (equal & (rank > ties_left))
         if rank.numel():
             ties_left = ties_left - rank[-1]
 

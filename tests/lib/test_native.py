@@ -13,7 +13,7 @@ from torch import nn
 
 from lib import native
 from lib.optimizers.adamwprune import AdamWPrune
-from lib.pruning import masks
+from lib.pruning import counting, criteria, masks
 
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler on this machine"
@@ -46,7 +46,7 @@ def test_the_compiled_step_agrees_with_torchs_operations(
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(75, 161), nn.Linear(161, 33)).to(torch.float32)
     settings = {"sparsity": sparsity, "betas": betas, "maximize": maximize, "ranking": "uniform", "exponent": 0.0}
-    assert native.can_step(model[0].weight)
+    assert native.here(model[0].weight)
     compiled = after_training(copy.deepcopy(model), fused=True, **settings)
     plain = after_training(copy.deepcopy(model), fused=False, **settings)
     for first, second in zip(compiled, plain, strict=True):
@@ -63,6 +63,62 @@ def test_compiled_positions_are_numpys(content: bytes) -> None:
     ones = np.flatnonzero(np.unpackbits(np.frombuffer(content, dtype=np.uint8), bitorder="little"))
     found = native.positions(bits, len(ones))
     assert found is not None and found.tolist() == ones.tolist()
+
+
+def slice_of(size: int, density: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Booleans of survivors and weights of a slice."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(size, generator=generator) < density, torch.randn(size, generator=generator)
+
+
+SIZES = st.one_of(st.integers(1, 80), st.sampled_from([2047, 2048, 2049, 4096, 5000]))
+DENSITIES = st.sampled_from([0.02, 0.3, 0.9, 1.0])
+
+
+@needs_compiler
+@given(SIZES, DENSITIES, st.integers(0, 9), st.sampled_from([(1, 0.5), (2, 0.25)]))
+def test_compiled_scores_are_the_criterions(size: int, density: float, seed: int, power: tuple[int, float]) -> None:
+    alive, weight = slice_of(size, density, seed)
+    v = torch.rand(int(alive.sum()))
+    expected = criteria.fisher(weight[alive], v, v / 0.3, power[1])
+    found = native.fisher(weight, v, masks.pack(alive), 0.3, power[0])
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-12)
+    if density == 1.0:
+        assert torch.equal(native.fisher(weight, v, None, 0.3, power[0]), found)
+
+
+@needs_compiler
+@given(st.lists(st.floats(width=32), max_size=50), st.integers(0, 9))
+def test_compiled_counts_are_torchs(values: list[float], chosen: int) -> None:
+    scores = torch.tensor([*values, 0.0, -0.0, 1.5, -1.5])
+    keys = counting.keys_of(scores).long()
+    halves = (keys >> 16) + counting.HALF // 2
+    counts = torch.zeros(counting.HALF + 1, dtype=torch.int32)
+    native.tally(scores, counts)
+    assert torch.equal(counts[:-1].long(), torch.bincount(halves, minlength=counting.HALF))
+    upper = int(halves[chosen % len(halves)])
+    counts.zero_()
+    native.tally(scores, counts, upper)
+    inside = (keys & 0xFFFF)[halves == upper]
+    assert torch.equal(counts[:-1].long(), torch.bincount(inside, minlength=counting.HALF))
+
+
+@needs_compiler
+@given(SIZES, DENSITIES, DENSITIES, st.integers(0, 9))
+def test_compiled_mask_updates_keep_the_bits_and_values_that_are_to_be_kept(
+    size: int, density: float, share: float, seed: int
+) -> None:
+    alive, values = slice_of(size, density, seed)
+    old = None if density == 1.0 else masks.pack(alive)
+    survivors = values[alive]
+    keep = torch.rand(len(survivors)) < share
+    expected = torch.zeros(size, dtype=torch.bool)
+    expected[alive.nonzero().view(-1)[keep]] = True
+    new = native.narrow(old, keep, size)
+    assert torch.equal(new, masks.pack(expected))
+    out = torch.full((int(keep.sum()) + 1,), 7.0)
+    native.carry(old, new, survivors, out[:-1])
+    assert torch.equal(out[:-1], survivors[keep]) and out[-1] == 7.0
 
 
 def test_work_is_shared_out_evenly_and_little_work_not_at_all() -> None:
