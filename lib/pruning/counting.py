@@ -106,8 +106,8 @@ def keys_of(scores: Tensor) -> Tensor:
 
 
 def score_of(key: int) -> float:
-    """The score whose key this is; minus infinity for the lowest key, which no score has."""
-    if key == -(1 << 31):
+    """The score whose key this is; minus infinity for the lowest key and below, which no score has."""
+    if key <= -(1 << 31):
         return -math.inf
     bits = np.int32(key if key >= 0 else key ^ 0x7FFFFFFF)
     return float(bits.view(np.float32))

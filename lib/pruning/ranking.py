@@ -102,10 +102,11 @@ class Selection:
 def kept(layer: Layer, threshold: Threshold) -> Iterator[Tensor]:
     """For each slice of ``layer.scores()`` the booleans of the candidates that survive."""
     ties_left: Tensor | int = threshold.ties
-    score = score_of(threshold.key)
+    # Compared with a score that occurs: the next float above it may be a denormal, which the CPU may take for zero.
+    score = score_of(threshold.key if threshold.ties else threshold.key - 1)
     for scores in map(Tensor.float, layer.scores()):
         if threshold.ties == 0:
-            yield scores >= score
+            yield scores > score
             continue
         equal = scores == score
         # a running number of ties tells the first ones, without waiting for the device

@@ -38,6 +38,16 @@ def test_negative_scores_rank_below_zero_and_minus_zero_equals_zero() -> None:
     assert survivors([layer(scores)], 3, "global") == [[False, True, False, False, True]]
 
 
+@pytest.mark.parametrize("flush", [False, True])
+def test_all_zeros_can_be_pruned_also_where_the_cpu_takes_denormals_for_zero(flush: bool) -> None:
+    scores = torch.tensor([0.0, 3.0, 0.0, -2.0, 0.0, 1.0])
+    torch.set_flush_denormal(flush)
+    try:
+        assert survivors([layer(scores)], 4, "global") == [[False, True, False, False, False, True]]
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def test_ties_are_broken_by_index() -> None:
     assert survivors([layer(torch.ones(7))], 4, "global") == [[False] * 4 + [True] * 3]
     two = [layer(torch.ones(4)), layer(torch.ones(4))]
