@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from .schema import Value, as_text, nearest
+from .yamltext import parse_yaml
 
 if TYPE_CHECKING:
     from .kconf import Symbols
@@ -121,9 +122,9 @@ class RunConfig:
     def from_yaml(cls, text: str) -> RunConfig:
         """The run that to_yaml() wrote. Names and types are checked here, ranges by `problems`."""
         try:
-            values = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError) as error:
-            raise ConfigError([f"not YAML: {' '.join(str(error).split())}"]) from None
+            values = parse_yaml(text)
+        except ValueError as error:
+            raise ConfigError([f"not YAML: {error}"]) from None
         if not isinstance(values, dict):
             raise ConfigError(["not a run's configuration: one `field: value` a line is expected"])
         found: dict[str, Any] = {}

@@ -22,6 +22,7 @@ from .config import ConfigError, RunConfig, run_config
 from .kconf import ROOT, Symbols, defaults, load
 from .schema import as_text, nearest
 from .strict import override
+from .yamltext import parse_yaml
 
 _AXIS_KEYS = {"models": "MODEL", "optimizers": "OPTIMIZER", "pruning_methods": "PRUNING_METHOD"}
 _AXES = {"model": "MODEL", "optimizer": "OPTIMIZER", "pruning method": "PRUNING"}
@@ -171,18 +172,18 @@ class _Loader(yaml.SafeLoader):
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_bytes(), Loader=_Loader)
+        content = parse_yaml(path.read_bytes(), _Loader)
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError([f"{path}: not YAML: {' '.join(str(error).split())}"]) from None
+    except ValueError as error:
+        raise ConfigError([f"{path}: not YAML: {error}"]) from None
     if not isinstance(content, dict):
         raise ConfigError([f"{path}: not a matrix; expected {', '.join(_KEYS)}"])
     wrong = [f"{path}: {key}: no such key{nearest(str(key), _KEYS)}" for key in content if key not in _KEYS]
     wrong += [f"{path}: {key}: missing" for key in _AXIS_KEYS if content.get(key) is None]
     if not isinstance(content.get("overrides") or {}, dict):
         wrong.append(f"{path}: overrides: expected NAME: value")
-    if isinstance(content.get("seeds"), bool | float | str | dict):
+    if isinstance(content.get("seeds"), bool | float | str | dict) or content.get("seeds") == []:
         wrong.append(f"{path}: seeds={content['seeds']}: expected how many, or a list of whole numbers")
     if wrong:
         raise ConfigError(wrong)

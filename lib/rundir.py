@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import yaml
+from .yamltext import parse_yaml
 
 STATES = ("queued", "running", "done", "failed", "diverged", "interrupted")
 FINAL_STATES = ("done", "failed", "diverged", "interrupted")
@@ -303,9 +303,9 @@ class ResultsDir:
     def runs(self) -> list[RunDir]:
         """The runs in the order of the matrix; by name where matrix.yaml is missing or damaged."""
         try:
-            matrix = yaml.safe_load(self.matrix.read_text())
+            matrix = parse_yaml(self.matrix.read_text())
             return [self.run(str(run_id)) for run_id in matrix["runs"]]
-        except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             folders = self.path.iterdir() if self.path.is_dir() else ()
             return [RunDir(path) for path in sorted(folders) if (path / "config.yaml").is_file()]
 

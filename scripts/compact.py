@@ -103,7 +103,9 @@ def _inference(run: Run) -> dict[str, Any] | None:
     return {"batches": [_pick(row, ("batch_size", "tensor_peak")) for row in rows if isinstance(row, dict)]}
 
 
-def _pick(record: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def _pick(record: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Those of `names` that a record holds; nothing of what is no record."""
+    record = record if isinstance(record, dict) else {}
     return {name: record[name] for name in names if record.get(name) is not None}
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from lib.config import ConfigError, RunConfig, differences
 from lib.rundir import Locked, ResultsDir, RunDir, read_json, write_atomic, write_json
+from lib.yamltext import parse_yaml
 
 SETTLED = ("done", "diverged")  # training a diverged run again would end the same way
 
@@ -75,8 +76,8 @@ def recorded_overrides(folder: ResultsDir) -> dict[str, str]:
 def _matrix(folder: ResultsDir) -> dict[str, Any]:
     """What matrix.yaml says, {} where it is missing or damaged."""
     try:
-        content = yaml.safe_load(folder.matrix.read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        content = parse_yaml(folder.matrix.read_text())
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -13,6 +13,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.rundir import FOLDER, RunDir, read_json, read_json_lines
+from lib.yamltext import parse_yaml
 from scripts.runs import METHODS, OPTIMIZERS, Results, Run, number
 
 _RUN_ID = re.compile(
@@ -32,8 +33,8 @@ def _order(run: Run) -> tuple:
 def _yaml(path: Path) -> dict[str, Any]:
     """A YAML file as a dict; empty when it is absent, torn or something else."""
     try:
-        value = yaml.load(path.read_text(errors="replace"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        value = parse_yaml(path.read_text(errors="replace"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
 

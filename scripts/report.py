@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from lib.rundir import ResultsDir, RunDir, write_atomic
 from scripts import compact, results, update_graphs
 from scripts.reading import find, load
-from scripts.runs import MODEL_NAMES, Results, Run
+from scripts.runs import MODEL_NAMES, Results, Run, number
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 LOG_LINES = 40
@@ -129,8 +129,8 @@ def command_of(run: Run) -> str:
 def run_section(run: Run) -> str:
     """What is known about one run, folded up; open where it failed."""
     last = run.metrics[-1] if run.metrics else {}
-    accuracy, epoch = last.get("test_accuracy"), last.get("epoch")
-    told = f"{accuracy:.2f} % after epoch {epoch}" if isinstance(accuracy, float | int) else "no epoch is done"
+    accuracy, epoch = number(last.get("test_accuracy")), last.get("epoch")
+    told = "no epoch is done" if accuracy is None else f"{accuracy:.2f} % after epoch {epoch}"
     state = tag("span", escape(run.trouble), class_="bad") if run.trouble else "done"
     settings = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True).strip()
     parts = [
@@ -153,7 +153,7 @@ def build(folder: Path) -> str:
     everything = load(folder)
     paths = ResultsDir(folder)
     done, total = sum(run.counted for run in everything.runs), max(len(everything.runs), len(everything.planned))
-    begun = min((run.status["started"] for run in everything.runs if run.status.get("started")), default=None)
+    begun = min((t for run in everything.runs if (t := number(run.status.get("started")))), default=None)
     when = f", started {time.strftime('%Y-%m-%d %H:%M', time.localtime(begun))}" if begun else ""
     troubles = everything.troubles()
     config = paths.config.read_text(errors="replace") if paths.config.is_file() else ""

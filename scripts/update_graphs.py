@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return from_results(folder, None if arguments.only_results else arguments.images)
     except OSError as error:  # the disk is full, or not ours to write
-        print(f"{error.filename or folder}: {error.strerror}; what was there is left as it was", file=sys.stderr)
+        print(f"{error.filename or folder}: {error.strerror}", file=sys.stderr)
         return 1
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 from harness import (
     PRUNED,
+    copy_tree,
     end,
     epochs,
     kill_each,
@@ -48,6 +52,26 @@ def test_training_killed_in_mid_epoch_ends_with_the_same_bits(three, calm, tmp_p
         assert "going on after" in (folder / "log.txt").read_text()
         assert epochs(folder) == [1, 2, 3, 4, 5, 6]
         assert same(folder, calm[name]), name
+
+
+def test_make_continue_after_kill_9_of_the_training_ends_with_the_same_bits(one, calm, tmp_path):
+    own, results = copy_tree(tmp_path / "own"), tmp_path / "results"
+    shutil.copy(one, own / ".config")
+    process = start(own / ".config", results, tree=own)
+    try:
+        folder = only_run(results)
+        os.kill(wait_for(past_epoch(folder, 2)), signal.SIGKILL)
+        process.communicate(timeout=60)
+    finally:
+        end(process)
+    assert process.returncode == 1 and len(epochs(folder)) < 6
+    command = ["make", f"PYTHON={sys.executable}", f"RESULTS_DIR={results}", "continue"]
+    done = subprocess.run(command, cwd=own, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stdout + done.stderr
+    assert "going on after" in (folder / "log.txt").read_text()
+    assert epochs(folder) == [1, 2, 3, 4, 5, 6]
+    assert same(folder, calm[folder.name])
+    assert len(list(results.glob("fault-*"))) == 1 and (folder.parent / "report.html").exists()
 
 
 def test_kill_9_of_the_runner_leaves_no_two_writers_and_the_same_bits(calm, tmp_path):
@@ -96,10 +120,11 @@ def test_children_of_a_killed_runner_end_by_themselves_and_are_resumable(one, tm
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_one_signal_finishes_the_step_saves_and_goes_on_to_the_same_bits(one, calm, tmp_path, number, expected):
     results = tmp_path / "results"
-    process = start(one, results)
+    process = start(one, results, "MONITOR=y")
     try:
         folder = only_run(results)
         wait_for(past_epoch(folder, 2))
+        assert processes_with(f"gputop.py --pid {status(folder)['pid']}")
         time.sleep(0.05)
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
@@ -109,27 +134,28 @@ def test_one_signal_finishes_the_step_saves_and_goes_on_to_the_same_bits(one, ca
     assert "Traceback" not in out + err + (folder / "log.txt").read_text()
     assert status(folder)["state"] == "interrupted" and len(epochs(folder)) < 6
     assert not processes_with(str(results))
-    code, out, err = matrix(one, results)
+    code, out, err = matrix(one, results, "MONITOR=y")
     assert code == 0, out + err
     assert epochs(folder) == [1, 2, 3, 4, 5, 6]
     assert same(folder, calm[folder.name])
 
 
-def test_two_signals_end_everything_at_once(one, tmp_path):
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_two_signals_end_everything_at_once(one, tmp_path, number, expected):
     results = tmp_path / "results"
     process = start(one, results, "EPOCHS=90", "MONITOR=y")
     try:
         folder = only_run(results)
         wait_for(past_epoch(folder, 1))
         os.kill(status(folder)["pid"], signal.SIGSTOP)  # so busy that it cannot answer
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         time.sleep(0.3)
         assert process.poll() is None
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=10)
     finally:
         end(process)
-    assert process.returncode == 130 and "Traceback" not in out + err
+    assert process.returncode == expected and "Traceback" not in out + err
     assert not processes_with(str(results))
     assert status(folder)["state"] == "interrupted"
 

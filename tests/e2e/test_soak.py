@@ -96,6 +96,7 @@ def test_200_runs_disturbed_at_random_end_like_200_calm_ones(tree, tmp_path, cap
         assert epochs(folder) == [1, 2, 3]
         assert same(folder, undisturbed[name]), name
     assert not processes_with(str(stormy))
+    assert faults["run killed"] >= 20
     with capsys.disabled():
         print(f"\n{len(found)} runs, {starts} starts, {faults}: all done and equal to calm ones")
 
@@ -129,6 +130,7 @@ def test_50_kills_during_checkpoint_writes_lose_nothing(tree, tmp_path, capsys):
     assert "damaged" not in log and log.count("going on after") >= kills - 1
     assert not list(folder.glob(".*.tmp"))
     assert same(folder, only_run(calm))
+    assert hits >= 25
     with capsys.disabled():
         print(f"\n{kills} kills, {hits} of them with the write seen in progress: no checkpoint lost")
 

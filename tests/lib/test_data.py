@@ -174,16 +174,31 @@ def test_mnist_is_read_from_its_files_and_padded_with_black(tmp_path: Path, monk
     assert images.train_images.sum() == pixels[:20].sum()
 
 
-def test_one_changed_byte_is_named_with_both_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def flip_one_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-20] ^= 1
+    file.write_bytes(content)
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def assert_named_with_both_sums(dataset: str, folder: Path, file: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    expected = md5(file)
+    with pytest.raises(DataError, match=f"{file} is damaged or half downloaded: its MD5 is {expected}, not "):
+        check(dataset, folder, download=True)
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("damage", [flip_one_bit, truncate])
+def test_a_damaged_file_is_named_with_both_sums(damage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = tmp_path / "MNIST" / "raw"
     write_mnist(raw, monkeypatch)
     file = raw / "train-images-idx3-ubyte"
-    content = bytearray(file.read_bytes())
-    content[1000] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(DataError, match=f"{file} is damaged or half downloaded: its MD5 is .*, not ") as error:
-        check("mnist", tmp_path, download=True)
-    assert md5(file) in str(error.value)
+    damage(file)
+    assert_named_with_both_sums("mnist", tmp_path, file)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +251,25 @@ def test_two_that_download_at_once_download_once(tmp_path: Path, monkeypatch: py
     assert not list(tmp_path.glob(".download-*"))
 
 
+def test_three_processes_that_download_at_once_download_once(tmp_path: Path) -> None:
+    folder, count = tmp_path / "data", tmp_path / "count"
+    download = (
+        "import sys, time; from pathlib import Path; raw = Path(sys.argv[2], 'MNIST', 'raw'); raw.mkdir(parents=True);"
+        f"open({str(count)!r}, 'a').write('once '); time.sleep(0.3); (raw / 'a').write_bytes(b'a')"
+    )
+    code = (
+        f"from lib import datacheck; datacheck.DOWNLOAD = {download!r}\n"
+        "datacheck.MNIST_FILES = {'a': '0cc175b9c0f1b6a831c399e269772661'}\n"
+        f"print(datacheck.check('mnist', {str(folder)!r}, download=True).path)"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    assert [process.communicate(timeout=60)[0] for process in processes] == [f"{folder / 'MNIST' / 'raw'}\n"] * 3
+    assert count.read_text() == "once "
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "MNIST"]
+
+
 def test_what_arrives_damaged_never_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_torchvision(monkeypatch, "b")
     with pytest.raises(DataError, match="MD5"):
@@ -270,13 +304,33 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 # CIFAR-10 and image folders
 
 
-def test_cifar10_is_read_from_its_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "cifar-10-batches-py"
+def write_cifar10(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six batches of two images, with their sums as the published ones."""
     folder.mkdir()
     for number, name in enumerate(datacheck.CIFAR10_FILES):
         pixels = np.full((2, 3072), number, np.uint8)
         (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": [number, 9 - number]}))
     monkeypatch.setattr(datacheck, "CIFAR10_FILES", {path.name: md5(path) for path in folder.iterdir()})
+
+
+@pytest.mark.parametrize("damage", [flip_one_bit, truncate])
+def test_a_damaged_batch_or_archive_of_cifar10_is_named_with_both_sums(
+    damage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cifar10(tmp_path / "cifar-10-batches-py", monkeypatch)
+    batch = tmp_path / "cifar-10-batches-py" / "data_batch_3"
+    damage(batch)
+    assert_named_with_both_sums("cifar10", tmp_path, batch)
+    batch.unlink()
+    archive = tmp_path / "cifar-10-python.tar.gz"
+    archive.write_bytes(bytes(range(200)))
+    monkeypatch.setattr(datacheck, "CIFAR10_ARCHIVE", (archive.name, md5(archive)))
+    damage(archive)
+    assert_named_with_both_sums("cifar10", tmp_path, archive)
+
+
+def test_cifar10_is_read_from_its_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cifar10(tmp_path / "cifar-10-batches-py", monkeypatch)
     images = datasets.read(check("cifar10", tmp_path))
     assert images.train_images.shape == (10, 3, 32, 32)
     assert images.train_labels.tolist() == [0, 9, 1, 8, 2, 7, 3, 6, 4, 5]

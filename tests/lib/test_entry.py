@@ -255,25 +255,32 @@ def test_lack_of_memory_names_the_peak_and_the_likely_cause(tmp_path: Path, monk
         assert reason.startswith(words) and "lower BATCH_SIZE" in reason
 
 
+def with_files_of_at_most(kilobytes: int, output: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
+    """Train where no file may grow larger; without caches of modules, which Python would cut off in silence."""
+    limited = ["bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "-", sys.executable, "-B", TRAIN]
+    command = [*limited, *options(**changes), "--output", str(output)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
 def test_a_full_disk_fails_the_run_with_the_reason(tmp_path: Path) -> None:
     """The checkpoint of LeNet-5 is larger than the 300 kB that a file may have."""
-    command = [
-        "bash",
-        "-c",
-        'ulimit -f 300; exec "$@"',
-        "-",
-        sys.executable,
-        TRAIN,
-        *options(),
-        "--output",
-        str(tmp_path),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
+    assert with_files_of_at_most(300, tmp_path).returncode == 1
     status = RunDir(tmp_path).read_status()
     assert status["state"] == "failed" and "File too large" in status["reason"]
     assert epochs_done(tmp_path) == 1
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_metrics_that_meet_a_full_disk_keep_whole_lines_only_and_the_run_says_why(tmp_path: Path) -> None:
+    """Ten lines or so are 8 kB; no checkpoint is due before."""
+    done = with_files_of_at_most(8, tmp_path, epochs=60, checkpoint_every=60, train_images=64)
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+    run = RunDir(tmp_path)
+    status = run.read_status()
+    assert (status["state"], status["reason"]) == ("failed", "File too large")
+    assert run.metrics.stat().st_size > 6000 and run.metrics.read_bytes().endswith(b"\n")
+    assert [record["epoch"] for record in metrics(tmp_path)] == list(range(1, status["epoch"] + 1))
+    assert not run.checkpoint.exists() and not list(tmp_path.glob(".*.tmp"))
 
 
 # The monitor

@@ -93,6 +93,30 @@ def test_every_symbol_refuses_what_it_cannot_mean_and_all_are_told_at_once(fragm
         assert problem.endswith(f"allowed {symbols.spec(name).allowed}")
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("yes", "not y or n, allowed y or n"),
+        ("m", "not y or n, allowed y or n"),
+        ("1", "not y or n, allowed y or n"),
+        ("", "empty value, allowed y or n"),
+        ('"y"', "in quotes, allowed y or n without them"),
+    ],
+)
+def test_every_box_of_the_matrix_and_member_of_a_choice_refuses_what_is_neither_y_nor_n(fragment, value, reason):
+    symbols = kconf.defaults()
+    names = [
+        name
+        for name in symbols
+        if symbols.siblings(name) or name.startswith(("MODEL_", "OPTIMIZER_", "PRUNING_", "SPARSITY_"))
+        if symbols.spec(name).kind == "bool"
+    ]
+    others = offered("bool", "int", "float", "string")
+    assert {*names, *others} == {name for name in symbols if symbols.has_prompt(name)}  # none is left out
+    told = problems(fragment("".join(f"CONFIG_{name}={value}\n" for name in names)))
+    assert told == [f"{number}: {name}={value}: {reason}" for number, name in enumerate(names, start=1)]
+
+
 def test_exact_bounds_are_allowed_and_excluded_ones_are_not(fragment):
     assert load(ROOT, fragment("CONFIG_LENET5_EPOCHS=10000")).value("LENET5_EPOCHS") == 10000
     assert problems(fragment('CONFIG_ADAMWPRUNE_BETA1="1"')) == [

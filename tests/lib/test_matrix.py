@@ -3,6 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from lib.config import ConfigError
 from lib.kconf import ROOT, load
@@ -196,3 +199,70 @@ def test_a_matrix_in_yaml_is_checked_like_the_menus(yaml_file, old, new, problem
 def test_what_is_no_matrix_is_refused_in_a_sentence(yaml_file, text):
     with pytest.raises(ConfigError):
         from_yaml(yaml_file(text))
+
+
+KEYS = ("models", "optimizers", "pruning_methods", "sparsity_levels", "seeds", "overrides")
+NAMES = ("EPOCHS", "SEEDS", "MODEL", "OPTIMIZER", "PRUNING_METHOD", "TARGET_SPARSITY", "VARIANTS", "PRESET", "JOBS")
+WORDS = st.sampled_from(
+    ["lenet5", "adamw", "state", "none", "y", "", "0.5", "nan", "1e999", "a:EPOCHS=3", ",", ":", "="]
+)
+SCALARS = st.none() | st.booleans() | st.integers(-2, 3) | st.just(10**400) | st.floats() | st.text(max_size=6) | WORDS
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(NAMES) | SCALARS, inner, max_size=3),
+)  # fmt: skip
+TOKENS = st.sampled_from(
+    [
+        *(f"{key}: " for key in KEYS),
+        "[",
+        "]",
+        "{",
+        "}",
+        "\n",
+        "  ",
+        "- ",
+        "&a ",
+        "*a",
+        "<<: ",
+        "? ",
+        "!!int ",
+        "#",
+        "|\n",
+    ]
+)
+
+
+def comes_to_runs_or_to_sentences(content: bytes, overrides: dict[str, str], path: Path) -> None:
+    path.write_bytes(content)
+    try:
+        assert from_yaml(path, overrides)[1]
+    except ConfigError as error:
+        assert error.problems
+
+
+@settings(max_examples=30)
+@given(content=st.lists(st.binary(max_size=8) | st.one_of(TOKENS, WORDS).map(str.encode), max_size=20).map(b"".join))
+@example(content=b"seeds: !!int")  # PyYAML itself trips over these
+@example(content=b"!!set [a]")
+@example(content=b"[" * 3000)
+def test_no_text_of_a_matrix_ends_in_anything_but_runs_or_sentences(content, tmp_path_factory):
+    comes_to_runs_or_to_sentences(content, {}, tmp_path_factory.mktemp("noise") / "mine.yaml")
+
+
+@settings(max_examples=30)
+@given(key=st.sampled_from(KEYS), value=ANYTHING)
+@example(key="seeds", value=[])
+def test_no_value_in_a_matrix_ends_in_anything_but_runs_or_sentences(key, value, tmp_path_factory):
+    content = yaml.safe_dump(yaml.safe_load(MATRIX) | {key: value}).encode()
+    comes_to_runs_or_to_sentences(content, {}, tmp_path_factory.mktemp("wrong") / "mine.yaml")
+
+
+@settings(max_examples=30)
+@given(overrides=st.dictionaries(st.sampled_from([*NAMES, *load().names()]) | st.text(max_size=6), WORDS | st.text()))
+def test_no_words_on_a_command_line_end_in_anything_but_runs_or_sentences(overrides, tmp_path_factory):
+    comes_to_runs_or_to_sentences(MATRIX.encode(), overrides, tmp_path_factory.mktemp("typed") / "mine.yaml")
+    try:
+        assert expand(load(overrides=overrides))
+    except ConfigError as error:
+        assert error.problems

@@ -113,6 +113,27 @@ def test_what_cannot_work_is_said_in_one_sentence_and_nothing_is_written(tree, a
     assert [p for p in sorted(tree.rglob("*")) if p not in before and "__pycache__" not in str(p)] == []
 
 
+def test_every_problem_of_a_config_is_told_at_once_with_its_line_and_nothing_is_written(tree):
+    problems = {
+        1: ("<<<<<<< HEAD", "<<<<<<< HEAD: a merge-conflict marker; resolve the conflict"),
+        2: ("CONFIG_LENET5_EPOCHS=2", None),
+        3: ("=======", "=======: a merge-conflict marker; resolve the conflict"),
+        4: ("CONFIG_LENET5_EPOCHS=3", "LENET5_EPOCHS=3: assigned before in line 2"),
+        5: (">>>>>>> theirs", ">>>>>>> theirs: a merge-conflict marker; resolve the conflict"),
+        6: ("CONFIG_LENET5_EPOCH=3", "LENET5_EPOCH=3: no such symbol (did you mean LENET5_EPOCHS"),
+        7: ("CONFIG_SEEDS=0", "SEEDS=0: too small, allowed 1 to 1000"),
+    }
+    (tree / ".config").write_text("".join(f"{line}\n" for line, _ in problems.values()))
+    before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    code, out, err = run(tree, PYTHONDONTWRITEBYTECODE="1")
+    assert (code, out) == (2, "")
+    expected = [f".config:{number}: {problem}" for number, (_, problem) in problems.items() if problem]
+    told = err.splitlines()
+    assert len(told) == len(expected)
+    assert all(line.startswith(problem) for line, problem in zip(told, expected, strict=True)), err
+    assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize("hidden", ["", "-1", "GPU-00000000-0000-0000-0000-000000000000", "17"])
 def test_a_gpu_that_is_hidden_or_not_there_is_refused_with_the_way_out(tree, hidden):
     code, _, err = run(tree, *THREE_RUNS, "DEVICE=cuda", CUDA_VISIBLE_DEVICES=hidden)
@@ -304,21 +325,22 @@ def test_one_signal_lets_the_run_save_and_the_same_command_goes_on(tree, number,
     assert len(folders(tree)) == 1
 
 
-def test_two_signals_end_everything_at_once(tree):
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_two_signals_end_everything_at_once(tree, number, expected):
     behave(tree, {RUNS[0]: ["slow", "deaf"]})
     process = start(tree, *THREE_RUNS)
     try:
         status = wait_for(lambda: running(tree, RUNS[0]))
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         time.sleep(0.3)
         assert process.poll() is None  # the run does not answer, so the runner waits for it
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         began = time.monotonic()
         out, err = process.communicate(timeout=30)
         assert time.monotonic() - began < 3
     finally:
         end(process)
-    assert process.returncode == 130 and "Traceback" not in out + err
+    assert process.returncode == expected and "Traceback" not in out + err
     assert not alive(status["pid"])
     assert state(folders(tree)[0], RUNS[0])["state"] == "interrupted"
 
@@ -336,8 +358,10 @@ def test_a_run_that_has_not_begun_yet_does_not_delay_the_end(tree):
     assert state(folders(tree)[0], RUNS[0])["state"] == "interrupted"
 
 
-def test_ctrl_c_while_pictures_are_drawn_ends_quietly_too(tree):
-    (tree / "scripts/update_graphs.py").write_text("import time; print('drawing', flush=True); time.sleep(60)\n")
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_pictures_are_drawn_ends_quietly_too_and_the_drawing_with_it(tree, number, expected):
+    drawing = "import os, time; print('drawing', os.getpid(), flush=True); time.sleep(60)\n"
+    (tree / "scripts/update_graphs.py").write_text(drawing)
     process = subprocess.Popen(
         [sys.executable, str(tree / "scripts/everything.py"), *THREE_RUNS],
         stdout=subprocess.PIPE,
@@ -345,14 +369,19 @@ def test_ctrl_c_while_pictures_are_drawn_ends_quietly_too(tree):
         text=True,
         start_new_session=True,
     )
+    child = 0
     try:
-        while "drawing" not in process.stdout.readline():
-            assert process.poll() is None
-        os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
-        _, err = process.communicate(timeout=10)
+        while not (line := process.stdout.readline()).startswith("drawing"):
+            assert line
+        child = int(line.split()[1])
+        os.killpg(process.pid, number)  # what Ctrl-C in a terminal does
+        process.wait(10)
+        assert not alive(child)
+        assert (process.returncode, process.stderr.read()) == (expected, "")
     finally:
+        if child and alive(child):
+            os.kill(child, signal.SIGKILL)
         end(process)
-    assert (process.returncode, err) == (130, "")
 
 
 def test_a_second_runner_is_refused_and_told_who_is_there(tree):

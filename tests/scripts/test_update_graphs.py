@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from scripts import plots, predicted, reading, update_graphs
+from scripts import plots, predicted, reading, report, results, update_graphs
 from tests.scripts.fake_results import compare_matrix, make_results, make_run, make_study
 
+ROOT = Path(__file__).resolve().parents[2]
 FEW = [("adamw", "none", 0.0), ("adamwprune", "state", 0.7)]
 
 
@@ -129,3 +133,48 @@ def test_a_prediction_that_cannot_be_made_stops_nothing(tmp_path: Path, monkeypa
     (folder / "lenet5_adamw_none" / "config.yaml").write_text("model: nothing we know\n")
     (run_of_it,) = predicted.with_predictions(reading.load(folder)).runs
     assert "memory_predicted" not in run_of_it.summary
+
+
+def test_torn_lines_and_nul_bytes_cost_these_lines_only_and_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_results(tmp_path / "results", FEW, epochs=3)
+    for name in ("metrics.jsonl", "gpu.jsonl"):
+        with (folder / "lenet5_adamw_none" / name).open("ab") as file:
+            file.write(bytes(512) + b"\n" + b'{"epoch": 4, "time": 17')
+    assert run(tmp_path) == 0
+    assert report.main([str(folder)]) == 0
+    assert results.main(["summary", str(folder)]) == 0
+    out, err = capsys.readouterr()
+    assert "4 torn lines were left out" in out and err == ""
+    for told in (folder / "summary.md", folder / "report.html"):
+        assert "4 torn lines were left out" in told.read_text()
+    assert reading.load_run(folder / "lenet5_adamw_none").column("epoch") == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "limit"),
+    [("update_graphs.py", ["--images", "images"], 20_000), ("report.py", [], 4_000), ("results.py", ["summary"], 400)],
+)
+def test_a_full_disk_leaves_all_files_as_they_were_and_is_one_sentence_and_exit_code_1(
+    tmp_path: Path, script: str, words: list[str], limit: int
+) -> None:
+    folder = make_results(tmp_path / "results", FEW[:1], epochs=3)
+    passes = {"start": {"pass": {"weights": 1_000_000}}}
+    (folder / predicted.FILE).write_text(json.dumps([{"run": "lenet5_adamw_none", "stages": passes}]))
+    assert run(tmp_path) == report.main([str(folder)]) == results.main(["summary", str(folder)]) == 0
+    products = [path for path in tmp_path.rglob("*") if path.suffix in (".png", ".html", ".md", ".csv")]
+    assert len(products) >= 5
+    for path in products:
+        path.write_bytes(b"old")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = subprocess.run(
+        [sys.executable, "-B", str(ROOT / "scripts" / script), *words, str(folder)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 1, done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "File too large" in done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
