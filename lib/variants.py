@@ -1,6 +1,6 @@
 """Variants: the same runs with a few settings changed, so that one matrix compares more than its axes do.
 
-`name: SYMBOL=value SYMBOL=value; name: ...` is what the symbol VARIANTS holds. No import of torch.
+`name: SYMBOL=value SYMBOL=value; name: ...` is what the symbol VARIANTS holds, or `none`. No import of torch.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ def parse(symbols: Symbols) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     wrong = []
     text = symbols.text("VARIANTS")
+    if text.strip() == "none":
+        return {}
     of_runs = _settings_of_runs(symbols) if text else set()
     for part in text.split(";"):
         if not part.strip():

@@ -65,6 +65,10 @@ def test_the_name_stands_before_the_seed_and_seeds_vary_slowest():
     ]
 
 
+def test_none_is_no_variant():
+    assert list(runs("none")) == ["lenet5_adamwprune_state_70"]
+
+
 @pytest.mark.parametrize(
     ("variants", "problem"),
     [
