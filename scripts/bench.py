@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure speed as ratios taken in turn within one process, and write results/bench-<date>.json.
+"""Measure speed as ratios taken in turn within one process, and write results/bench-<date>.json and .png.
 
 usage: bench.py [--compare OLD.json] [--rounds N] [--device cpu|cuda] [PART ...]
 
@@ -44,6 +44,9 @@ def main(argv: list[str]) -> int:
     path = ROOT / "results" / f"bench-{time.strftime('%Y%m%d-%H%M%S')}.json"
     path.parent.mkdir(exist_ok=True)
     write_atomic(path, json.dumps(result, indent=1) + "\n")
+    from scripts.benchmarks import picture
+
+    picture.draw(result, str(path.with_suffix(".png")))
     show(result, old)
     print(f"\nwritten to {path.relative_to(ROOT)}")
     return 0
@@ -53,9 +56,12 @@ def measure(parts: tuple[str, ...], rounds: int, wanted: str | None) -> dict:
     import torch
 
     device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
-    modules = {part: importlib.import_module(f"scripts.benchmarks.{part}") for part in parts}
-    rows = [row for part in parts for row in modules[part].measure(device, rounds)]
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {threads} threads"
+    rows = []
+    for part in parts:
+        rows += importlib.import_module(f"scripts.benchmarks.{part}").measure(device, rounds)
+        torch.set_num_threads(threads)  # a run sets its own
     return {
         "device": name,
         "torch": torch.__version__,
