@@ -190,20 +190,42 @@ void fisher(const float *w, const float *v, const uint8_t *bits, long size, floa
     }
 }
 
+/* A whole number in the order of the scores; -0.0 counts as 0.0. No arithmetic, which might take denormals for zero. */
+static inline int32_t key_of(float score)
+{
+    int32_t key;
+    memcpy(&key, &score, sizeof key);
+    key = key == INT32_MIN ? 0 : key;
+    return key ^ ((key >> 31) & INT32_MAX);
+}
+
 /* Count the sortable keys of scores by their upper half or, of those with the given upper half, by their lower one. */
 void tally(const float *scores, long number, int upper, int32_t *counts)
 {
     for (long i = 0; i < number; i++) {
-        const float score = scores[i] + 0.0f; /* -0.0 counts as 0.0 */
-        int32_t key;
-        memcpy(&key, &score, sizeof key);
-        key ^= (key >> 31) & 0x7FFFFFFF;
+        const int32_t key = key_of(scores[i]);
         const int half = (key >> 16) + 0x8000;
         if (upper < 0)
             counts[half]++;
         else if (half == upper)
             counts[key & 0xFFFF]++;
     }
+}
+
+/* Keep the scores whose key is higher than key, and those with that key after the first ties. Returns the ties left. */
+long keep(const float *scores, long number, int key, long ties, uint8_t *kept)
+{
+    if (ties == 0)
+        for (long i = 0; i < number; i++)
+            kept[i] = key_of(scores[i]) >= key;
+    else
+        for (long i = 0; i < number; i++) {
+            const int32_t here = key_of(scores[i]);
+            const int tied = here == key && ties > 0;
+            kept[i] = here >= key && !tied;
+            ties -= tied;
+        }
+    return ties;
 }
 
 /* Of the values of the ones among old (NULL: of all) those that are ones among fresh too. fresh has no ones beyond. */

@@ -31,7 +31,7 @@ LEAST_SHARE = 1 << 17  # weights; waking a thread costs more than it saves for f
 
 # p: address, l: whole number, i: small whole number, f: float
 _TYPES = {"p": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctypes.c_float}
-_ARGUMENTS = {"ones": "plp", "fisher": "ppplfip", "tally": "plip", "carry": "pplpp", "narrow": "ppllp"}
+_ARGUMENTS = {"ones": "plp", "fisher": "ppplfip", "tally": "plip", "keep": "plilp", "carry": "pplpp", "narrow": "ppllp"}
 
 
 class Settings(ctypes.Structure):
@@ -61,11 +61,11 @@ def load() -> ctypes.CDLL | None:
         return None
     try:
         library = ctypes.CDLL(str(_build(compiler)))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, RuntimeError, subprocess.SubprocessError):  # RuntimeError: no home folder
         return None
     library.adamw_compact.restype = None
     library.adamw_compact.argtypes = [ctypes.POINTER(Slice), ctypes.c_long]
-    library.ones.restype = ctypes.c_long
+    library.ones.restype = library.keep.restype = ctypes.c_long
     for name, arguments in _ARGUMENTS.items():
         getattr(library, name).argtypes = [_TYPES[letter] for letter in arguments]
     return library
@@ -101,6 +101,14 @@ def tally(scores: Tensor, counts: Tensor, upper: int | None = None) -> None:
     """Count the keys of float32 scores (see ``pruning.counting``) into int32 ``counts``: upper halves or lower ones."""
     scores = scores.contiguous()
     _library().tally(scores.data_ptr(), scores.numel(), -1 if upper is None else upper, counts.data_ptr())
+
+
+def keep(scores: Tensor, key: int, ties: int) -> tuple[Tensor, int]:
+    """Which of the float32 scores have a key above ``key``, or that key after the first ``ties`` with it; ties left."""
+    scores = scores.contiguous()
+    kept = torch.empty(scores.numel(), dtype=torch.bool)
+    left = _library().keep(scores.data_ptr(), scores.numel(), key, ties, kept.data_ptr())
+    return kept, left
 
 
 def carry(old: Tensor | None, new: Tensor, values: Tensor, out: Tensor) -> None:
@@ -172,6 +180,10 @@ def settings(step: int, group: dict[str, Any]) -> Settings:
 @cache
 def _threads(number: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(number, thread_name_prefix="adamwprune")
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has none of the threads
+    os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 def _build(compiler: str) -> Path:

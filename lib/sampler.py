@@ -53,4 +53,4 @@ class Sampler:
             process.kill()
             process.wait()
             with contextlib.suppress(OSError):
-                self.say("warning: the monitor hung; memory samples are missing")
+                self.say("warning: the monitor hung; memory samples may be missing")

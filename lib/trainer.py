@@ -136,12 +136,12 @@ class Training:
             loss = self.loss(logits, labels)
         scaler.scale(loss).backward()
         scaler.unscale_(optimizer)
+        if config.gradient_clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
         if scaler.is_enabled():  # it will skip a step that overflowed; what pruners learn must be finite
             for weight in self.pruner.weights.values():
                 if weight.grad is not None:
                     weight.grad.nan_to_num_(0.0, 0.0, 0.0)
-        if config.gradient_clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
         self.pruner.before_step()
         scaler.step(optimizer)
         scaler.update()

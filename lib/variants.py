@@ -37,7 +37,11 @@ def parse(symbols: Symbols) -> dict[str, dict[str, str]]:
             continue
         if name in found:
             wrong.append(f"{name}: stands there twice")
-        settings = dict(word.partition("=")[::2] for word in words.split())
+        pairs = [word.partition("=") for word in words.split()]
+        settings = {symbol: value for symbol, _, value in pairs}
+        wrong += [f"{name}: {symbol}: expected {symbol}=value" for symbol, equals, _ in pairs if not equals]
+        if len(settings) < len(pairs):
+            wrong.append(f"{name}: names a symbol twice")
         if not settings:
             wrong.append(f"{name}: changes nothing")
         wrong += [

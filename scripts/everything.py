@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """On SIGTERM: as Ctrl-C, what is being drawn ends first."""
+    """On SIGTERM, as on Ctrl-C, whatever is drawing is killed first."""
     raise SystemExit(128 + number)
 
 

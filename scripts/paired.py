@@ -30,7 +30,7 @@ class Difference:
     def of(cls, one: Group, other: Group, held_out: bool) -> Difference | None:
         """Accuracy of `one` minus that of `other`, over the seeds that both have; None below two of them."""
         a, b = ({run.seed: v for run in g.counted if (v := judged(run, held_out)) is not None} for g in (one, other))
-        values = [a[seed] - b[seed] for seed in a if seed in b]
+        values = [round(a[seed] - b[seed], 9) for seed in a if seed in b]  # equal differences are to be equal
         if one is other or len(values) < 2:
             return None
         mean, sd = statistics.fmean(values), statistics.stdev(values)
@@ -114,6 +114,6 @@ def tables(results: Results) -> list[tuple[str, list[list[str]]]]:
 
 REMARK = (
     "Differences: mean ± sample standard deviation over the seeds that both have; p: two-sided paired t-test, not "
-    "corrected for the number of comparisons. Dense: AdamW without pruning; state: AdamWPrune's plain state pruning "
-    "at the same sparsity."
+    "corrected for the number of comparisons. Dense: AdamW without pruning, where it was trained; state: AdamWPrune's "
+    "plain state pruning at the same sparsity."
 )

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lib.rundir import replacing, write_atomic
+from lib.rundir import replacing
 from scripts import compact
 from scripts.predicted import with_predictions
 from scripts.reading import find, load, newest
@@ -43,12 +43,12 @@ def draw(results: Results) -> tuple[dict[str, bytes | None], list[str]]:
     return files, list(told)
 
 
-def replace_pictures(folder: Path, files: dict[str, bytes | None]) -> int:
-    """Write the pictures and remove our older ones that are not drawn any more; other files are left alone."""
+def replace_pictures(folder: Path, files: dict[str, bytes | None], beside: dict[str, bytes] | None = None) -> int:
+    """Write the pictures, and what lies `beside` them, and remove our older ones that are not drawn any more."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {name: content for name, content in files.items() if content is not None}
     with contextlib.ExitStack() as all_or_none:
-        for name, content in drawn.items():
+        for name, content in (drawn | (beside or {})).items():
             file = all_or_none.enter_context(replacing(folder / name, durable=False))
             file.write(content)
             file.flush()
@@ -65,15 +65,15 @@ def from_results(path: Path, images: Path | None) -> int:
         print(f"{path}: no runs in this folder", file=sys.stderr)
         return 1
     results = with_predictions(results)
+    study = any(run.variant for run in results.runs)
     for model in results.models:
         small = compact.shrink(results.of_model(model))
         files, told = draw(small)
         graphs = path / "graphs" / model if len(results.models) > 1 else path / "graphs"
         print(f"{model}: {replace_pictures(graphs, files)} pictures in {graphs}")
         if images and any(run.counted for run in small.runs):
-            published = images / model / results.preset if any(run.variant for run in small.runs) else images / model
-            count = replace_pictures(published, files)
-            write_atomic(published / DATA, compact.to_text(small))
+            published = images / model / results.preset if study else images / model
+            count = replace_pictures(published, files, {DATA: compact.to_text(small).encode()})
             print(f"{model}: {count} pictures in {published}, and {DATA}, which they were drawn from")
         elif images:
             print(f"{model}: no run is done, so the pictures in {images} are left as they are")

@@ -59,7 +59,7 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None
     gradients = []  # kept alive until the step is done
     for weight, state in tensors:
         gradient = masks.flat(_gradient(weight))
-        if group["fused"] and native.here(weight):
+        if group["fused"] and all(map(native.here, (weight, gradient, state["exp_avg"], state["exp_avg_sq"]))):
             state["step"] += 1
             gradients.append(gradient)
             compiled += _compiled_slices(masks.flat(weight.detach()), gradient, weight, state, group)
@@ -123,7 +123,8 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], criterion: Crite
             v = second_moment[first:last].float() / correction2
             yield criterion(values.float(), m, v, exponent)
 
-    return compiled if roots and group["fused"] and native.here(weight) else survivors
+    fast = group["fused"] and native.here(weight) and native.here(state["exp_avg_sq"])
+    return compiled if roots and fast else survivors
 
 
 def magnitudes(weight: Tensor) -> Scores:
@@ -184,7 +185,7 @@ def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], beta2: 
         begin = 0
         for (start, stop, first, last), number in zip(_slices(weight, state), kept, strict=True):
             dense = old[first:last]
-            if not grown and native.here(weight):
+            if not grown and native.here(dense) and native.here(new):
                 before, after = _bits(state.get("mask"), start, stop), _bits(bits, start, stop)
                 assert after is not None
                 native.carry(before, after, dense, new[begin : begin + number])
@@ -210,6 +211,9 @@ def follow_memory_order(weight: Tensor, state: State) -> None:
                 state[name] = torch.empty_like(weight).copy_(state[name])
         return
     state["mask"] = state["mask"].to(torch.uint8)  # the base class has cast it to the weight's type
+    survivors = masks.count(state["mask"], size) if state["mask"].numel() == masks.packed_size(size) else None
+    if survivors is None or any(state[name].shape != (survivors,) for name in ("exp_avg", "exp_avg_sq")):
+        raise ValueError(f"the state of a pruned tensor does not fit a weight of shape {tuple(weight.shape)}")
     if state["channels_last"] != _is_channels_last(weight):
         alive = masks.unpack(state["mask"], 0, size)
         order = _other_order(torch.arange(size, device=weight.device), weight)

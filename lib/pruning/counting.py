@@ -6,7 +6,6 @@ is needed, the lower halves of those keys that share an upper half.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,14 +102,6 @@ def keys_of(scores: Tensor) -> Tensor:
     bits = (scores.float() + 0.0).view(torch.int32)
     # of a negative float all bits but the sign are turned over: the larger its size, the lower its key
     return bits.bitwise_xor_((bits >> 31).bitwise_and_(0x7FFFFFFF))
-
-
-def score_of(key: int) -> float:
-    """The score whose key this is; minus infinity for the lowest key and below, which no score has."""
-    if key <= -(1 << 31):
-        return -math.inf
-    bits = np.int32(key if key >= 0 else key ^ 0x7FFFFFFF)
-    return float(bits.view(np.float32))
 
 
 def lower_edges(halves: np.ndarray) -> np.ndarray:

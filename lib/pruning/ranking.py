@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .counting import HALF, Counts, Layer, count_lower_halves, count_upper_halves, lower_edges, score_of
+from .. import native
+from .counting import HALF, Counts, Layer, count_lower_halves, count_upper_halves, keys_of, lower_edges
 
 RANKINGS = ("global", "layer_adaptive", "uniform", "erk")
 
@@ -102,16 +103,19 @@ class Selection:
 def kept(layer: Layer, threshold: Threshold) -> Iterator[Tensor]:
     """For each slice of ``layer.scores()`` the booleans of the candidates that survive."""
     ties_left: Tensor | int = threshold.ties
-    # Compared with a score that occurs: the next float above it may be a denormal, which the CPU may take for zero.
-    score = score_of(threshold.key if threshold.ties else threshold.key - 1)
-    for scores in map(Tensor.float, layer.scores()):
-        if threshold.ties == 0:
-            yield scores > score
+    for scores in layer.scores():
+        if native.here(scores):
+            keep, ties_left = native.keep(scores, threshold.key, int(ties_left))
+            yield keep
             continue
-        equal = scores == score
+        keys = keys_of(scores)
+        if threshold.ties == 0:
+            yield keys >= threshold.key
+            continue
+        equal = keys == threshold.key
         # a running number of ties tells the first ones, without waiting for the device
         rank = equal.cumsum(0, dtype=torch.int32)
-        yield (scores > score) | (equal & (rank > ties_left))
+        yield (keys > threshold.key) | (equal & (rank > ties_left))
         if rank.numel():
             ties_left = ties_left - rank[-1]
 

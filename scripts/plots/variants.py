@@ -18,7 +18,7 @@ def variants(results: Results) -> Picture:
     missing = choice.uncounted(results)
     pruned = [g for g in results.groups if g.counted and g.first.method != "none"]
     if not any(group.first.variant for group in pruned):
-        return Picture(name, None, ["No variant was trained.", *missing])
+        return Picture(name, None, ["No pruned variant was trained; dense ones are in the table.", *missing])
     held_out = holds_out(results)
     levels = sorted({g.first.target_sparsity for g in pruned})
     order = _rows(pruned, held_out)
@@ -48,13 +48,12 @@ def _arm(group: Group) -> tuple[str, str, str, str]:
 
 
 def _rows(groups: list[Group], held_out: bool) -> list[tuple[str, str, str, str]]:
-    """The configurations, best on average first."""
-    arms = dict.fromkeys(_arm(group) for group in groups)
-
-    def average(arm: tuple[str, str, str, str]) -> float:
-        return statistics.fmean(mean_of(group, held_out) for group in groups if _arm(group) == arm)
-
-    return sorted(arms, key=average, reverse=True)
+    """The configurations, best first: on average over the sparsities that all of them have, else at the highest."""
+    of: dict[tuple[str, str, str, str], dict[float, float]] = {}
+    for group in groups:
+        of.setdefault(_arm(group), {})[group.first.target_sparsity] = mean_of(group, held_out)
+    common = set.intersection(*map(set, of.values())) or {max(level for means in of.values() for level in means)}
+    return sorted(of, key=lambda arm: -statistics.fmean(of[arm].get(level, 0.0) for level in common))
 
 
 def _dot(ax: look.Axes, group: Group, row: int, results: Results, held_out: bool) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +106,18 @@ def test_compiled_counts_are_torchs(values: list[float], chosen: int) -> None:
 
 
 @needs_compiler
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=50), st.integers(0, 49), st.integers(0, 5))
+def test_compiled_choices_are_torchs(values: list[float], chosen: int, ties: int) -> None:
+    scores = torch.tensor(values)
+    keys = counting.keys_of(scores)
+    key = int(keys[chosen % len(keys)])
+    rank = (keys == key).cumsum(0)
+    kept, left = native.keep(scores, key, ties)
+    assert torch.equal(kept, (keys > key) | ((keys == key) & (rank > ties)))
+    assert left == max(ties - int((keys == key).sum()), 0)
+
+
+@needs_compiler
 @given(SIZES, DENSITIES, DENSITIES, st.integers(0, 9))
 def test_compiled_mask_updates_keep_the_bits_and_values_that_are_to_be_kept(
     size: int, density: float, share: float, seed: int
@@ -129,6 +143,38 @@ def test_work_is_shared_out_evenly_and_little_work_not_at_all() -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_states_of_another_type_than_the_weight_are_refused_as_torch_refuses_them(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(200, 100, bias=False).to(dtype)
+    optimizer = AdamWPrune(model.parameters(), sparsity=0.5, end_step=1, update_interval=1, fused=True)
+    model.weight.grad = torch.randn_like(model.weight)
+    optimizer.step()
+    model.float()
+    model.weight.grad = torch.randn_like(model.weight)
+    with pytest.raises(RuntimeError, match="dtype|scalar type"):
+        optimizer.step()
+
+
+@needs_compiler
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_steps_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "LEAST_SHARE", 1000)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    model = nn.Linear(600, 1000, bias=False)
+    optimizer = AdamWPrune(model.parameters(), sparsity=0.5, end_step=1, update_interval=1, fused=True)
+    model.weight.grad = torch.randn_like(model.weight)
+    for _ in range(2):
+        optimizer.step()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # a child that hangs ends with another code
+        optimizer.step()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@needs_compiler
 def test_channels_last_weights_step_in_their_memory_order() -> None:
     torch.manual_seed(0)
     model = nn.Conv2d(5, 7, 3).to(memory_format=torch.channels_last)
@@ -144,6 +190,19 @@ def test_without_a_compiler_torchs_operations_take_the_step(monkeypatch: pytest.
         assert native.load() is None
         weights = after_training(nn.Linear(20, 20), fused=True, sparsity=0.5)
         assert int((weights[0] == 0).sum()) == 200
+    finally:
+        native.load.cache_clear()
+
+
+def test_no_home_folder_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    native.load.cache_clear()
+    try:
+        assert native.load() is None
     finally:
         native.load.cache_clear()
 

@@ -45,6 +45,11 @@ def test_equal_differences_have_no_p():
     assert (found.mean, found.p, found.texts()[1]) == (1.0, None, "–")
 
 
+def test_equal_differences_that_rounding_makes_unequal_have_no_p_either():
+    found = paired.Difference.of(group("state", {0: 98.12, 1: 97.64}), group("none", {0: 98.02, 1: 97.54}), False)
+    assert found.texts() == ("+0.10 ± 0.00", "–")
+
+
 def test_the_table_compares_with_dense_and_with_plain_state_pruning_at_the_same_sparsity():
     groups = [
         group("none", {0: 99.5, 1: 99.3}, 0.0),

@@ -222,6 +222,14 @@ def test_a_study_shows_every_configuration_in_one_picture_and_plain_runs_in_the_
     assert plain == {picture.name: content for picture, content in pictures if picture.name != "variants"}
 
 
+def test_variants_of_dense_runs_alone_are_no_picture_and_that_is_said(tmp_path: Path) -> None:
+    folder = make_results(tmp_path, [("adamw", "none", 0.0)])
+    config = folder / "lenet5_adamw_none" / "config.yaml"
+    config.write_text(config.read_text() + "variant: slow\n")
+    first = next(plots.draw(compact.shrink(reading.load(folder))))
+    assert (first.name, first.figure) == ("variants", None) and "dense ones are in the table" in first.missing[0]
+
+
 def test_synthetic_images_are_named_under_every_title(tmp_path: Path) -> None:
     results = small(make_run(tmp_path, dataset="synthetic").parent)
     for picture in plots.draw(results):

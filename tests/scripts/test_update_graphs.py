@@ -87,6 +87,13 @@ def test_two_models_get_a_folder_each(tmp_path: Path) -> None:
     assert (tmp_path / "images" / "resnet18" / "data.json").is_file()
 
 
+def test_a_model_without_variants_in_a_study_leaves_its_published_pictures_alone(tmp_path: Path) -> None:
+    folder = make_study(tmp_path / "results", seeds=2)
+    make_run(folder, "adamw", model="resnet18")
+    assert update_graphs.from_results(folder, tmp_path / "images") == 0
+    assert [path.name for path in (tmp_path / "images" / "resnet18").iterdir()] == ["lenet5-compare"]
+
+
 def test_a_study_has_a_folder_to_itself_and_is_redrawn_from_there(tmp_path: Path) -> None:
     images = tmp_path / "images"
     assert update_graphs.from_results(make_study(tmp_path / "results"), images) == 0

@@ -244,6 +244,16 @@ def test_a_state_saved_contiguous_loads_into_a_channels_last_model(stop: int) ->
     assert torch.equal(whole.weight, other.weight)
 
 
+def test_a_state_that_does_not_fit_is_refused() -> None:
+    small, large = nn.Linear(64, 64, bias=False), nn.Linear(150, 150, bias=False)
+    made = {"sparsity": 0.5, "end_step": 1, "update_interval": 1}
+    optimizer = AdamWPrune(small.parameters(), **made)
+    small.weight.grad = torch.randn_like(small.weight)
+    optimizer.step()
+    with pytest.raises(ValueError, match=r"does not fit a weight of shape \(150, 150\)"):
+        AdamWPrune(large.parameters(), **made).load_state_dict(optimizer.state_dict())
+
+
 def test_dynamic_mode_is_sparse_from_the_first_step_and_stays_within_its_bound() -> None:
     model = net((64, 128, 64))
     optimizer = prune(model, mode="dynamic", regrowth=0.3, sparsity=0.9)

@@ -1,0 +1,23 @@
+"""Whatever a YAML text holds, it is read or refused in one line."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from lib.yamltext import parse_yaml
+
+DEEP = ["[" * 3000, "[" * 100_000]
+HOSTILE = ["!!int", "a: !!bool x", "!!timestamp x", "!!set [a]", "a: 1:" + "00:" * 250 + "0.5", *DEEP]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)])
+def test_what_cannot_be_read_is_a_value_error_of_one_line(text: str, loader: type) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_yaml(text, loader)
+    assert type(caught.value) is ValueError and "\n" not in str(caught.value)
+
+
+def test_what_can_be_read_is_read() -> None:
+    assert parse_yaml(b"a: [1, {b: 2}]") == {"a": [1, {"b": 2}]}
