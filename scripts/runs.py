@@ -259,6 +259,11 @@ class Results:
         planned = tuple(name for name in self.planned if name.startswith(f"{model}_"))
         return replace(self, runs=runs, planned=planned)
 
+    @property
+    def study(self) -> bool:
+        """Whether this is a study of settings (variants, or a preset named so) and not a model's main comparison."""
+        return "-study-" in self.preset or any(run.variant for run in self.runs)
+
     def plain(self) -> Results:
         """The same without variants."""
         runs = tuple(run for run in self.runs if not run.variant)

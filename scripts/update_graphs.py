@@ -3,7 +3,7 @@
     update_graphs.py [DIR]     draw DIR (default: the newest) into DIR/graphs and images/<model>/
                                with no results at all: redraw images/ from its own data files
 
-A study, a matrix with variants, has images/<model>/<preset>/ to itself.
+A study, a matrix with variants or of a preset `*-study-*`, has images/<model>/<preset>/ to itself.
 
 images/<model>/data.json is what the pictures beside it were drawn from. The pictures of a model are replaced
 whole or left alone: all are drawn before the first is written, and none is written without a finished run.
@@ -58,6 +58,11 @@ def replace_pictures(folder: Path, files: dict[str, bytes | None], beside: dict[
     return len(drawn)
 
 
+def to_publish(files: dict[str, bytes | None], study: bool) -> dict[str, bytes | None]:
+    """Of a study only the picture of its configurations: the others show what the main comparison shows."""
+    return {name: content if name == "variants.png" or not study else None for name, content in files.items()}
+
+
 def from_results(path: Path, images: Path | None) -> int:
     """Draw a results folder; returns the exit code."""
     results = load(path)
@@ -65,7 +70,7 @@ def from_results(path: Path, images: Path | None) -> int:
         print(f"{path}: no runs in this folder", file=sys.stderr)
         return 1
     results = with_predictions(results)
-    study = any(run.variant for run in results.runs)
+    study = results.study
     for model in results.models:
         small = compact.shrink(results.of_model(model))
         files, told = draw(small)
@@ -73,7 +78,7 @@ def from_results(path: Path, images: Path | None) -> int:
         print(f"{model}: {replace_pictures(graphs, files)} pictures in {graphs}")
         if images and any(run.counted for run in small.runs):
             published = images / model / results.preset if study else images / model
-            count = replace_pictures(published, files, {DATA: compact.to_text(small).encode()})
+            count = replace_pictures(published, to_publish(files, study), {DATA: compact.to_text(small).encode()})
             print(f"{model}: {count} pictures in {published}, and {DATA}, which they were drawn from")
         elif images:
             print(f"{model}: no run is done, so the pictures in {images} are left as they are")
@@ -95,7 +100,7 @@ def from_images(images: Path) -> int:
             print(f"{source}: not a data file of pictures ({error})", file=sys.stderr)
             return 1
         files, told = draw(results)
-        count = replace_pictures(source.parent, files)
+        count = replace_pictures(source.parent, to_publish(files, results.study))
         print(f"{source.parent.relative_to(images)}: {count} pictures redrawn from {source}")
         for sentence in told:
             print(f"  {sentence}")

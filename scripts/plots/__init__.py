@@ -37,7 +37,7 @@ def draw(results: Results) -> Iterator[Picture]:
     """
     everything, results = results, results.plain()
     with style():
-        if len(everything.runs) > len(results.runs):
+        if everything.study:
             yield variants.variants(everything)
         for picture in PICTURES:
             yield picture(results)

@@ -17,17 +17,18 @@ def variants(results: Results) -> Picture:
     name = "variants"
     missing = choice.uncounted(results)
     pruned = [g for g in results.groups if g.counted and g.first.method != "none"]
-    if not any(group.first.variant for group in pruned):
-        return Picture(name, None, ["No pruned variant was trained; dense ones are in the table.", *missing])
+    if not pruned:
+        return Picture(name, None, ["No pruned run is done; dense ones are in the table.", *missing])
     held_out = holds_out(results)
     levels = sorted({g.first.target_sparsity for g in pruned})
     order = _rows(pruned, held_out)
     split = "held-out training images" if held_out else "test set"
-    missing.insert(0, "Dot: mean, bar: standard deviation over seeds, small dots: runs. Dotted line: dense AdamW.")
+    dense = dense_of([g for g in results.groups if g.counted])
+    told = "Marker: mean, bar: standard deviation over seeds, small dots below: the runs."
+    missing.insert(0, f"{told} Dotted line: dense." if dense else told)
     legend = look.keys(pruned, results, points=True, levels=False)
     title, size = f"Accuracy of every configuration, {split}", (12.5 / len(levels), 0.9 + 0.24 * len(order))
     figure, axes = look.sheet(title, results, (1, len(levels)), size, legend, missing, sharey=True)
-    dense = dense_of([g for g in results.groups if g.counted])
     for ax, level in zip(axes, levels, strict=True):
         for group in (g for g in pruned if g.first.target_sparsity == level):
             _dot(ax, group, order.index(_arm(group)), results, held_out)
@@ -62,7 +63,7 @@ def _dot(ax: look.Axes, group: Group, row: int, results: Results, held_out: bool
         return
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     shade = look.COLOURS.get(group.first.optimizer, "#999999")
-    ax.plot(values, [row] * len(values), ".", color=look.tint(shade, 0.45), markersize=4, zorder=3)
+    ax.plot(values, [row + 0.28] * len(values), ".", color=look.tint(shade, 0.45), markersize=4, zorder=3)
     ax.errorbar(statistics.fmean(values), row, xerr=spread or None, capsize=2, color=shade, linestyle="none", zorder=4)
     point = look.point_of(group, results) | {"color": shade}
     ax.plot(statistics.fmean(values), row, **point)

@@ -152,7 +152,7 @@ def test_states_of_another_type_than_the_weight_are_refused_as_torch_refuses_the
     optimizer.step()
     model.float()
     model.weight.grad = torch.randn_like(model.weight)
-    with pytest.raises(RuntimeError, match="dtype|scalar type"):
+    with pytest.raises(RuntimeError, match=r"dtype|scalar type"):
         optimizer.step()
 
 

@@ -98,6 +98,7 @@ def test_a_study_has_a_folder_to_itself_and_is_redrawn_from_there(tmp_path: Path
     images = tmp_path / "images"
     assert update_graphs.from_results(make_study(tmp_path / "results"), images) == 0
     assert [path.name for path in (images / "lenet5").iterdir()] == ["lenet5-compare"]
+    assert {path.name for path in (images / "lenet5/lenet5-compare").iterdir()} == {"variants.png", "data.json"}
     picture = images / "lenet5" / "lenet5-compare" / "variants.png"
     before = picture.read_bytes()
     picture.unlink()
