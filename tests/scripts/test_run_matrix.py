@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from standin import (
@@ -473,19 +475,35 @@ def test_variables_that_happen_to_be_set_have_no_effect(tree):
     assert "epochs: 2\n" in (folder / RUNS[0] / "config.yaml").read_text()
 
 
-def test_a_read_only_checkout_works_with_results_elsewhere(tree, tmp_path):
-    """A superuser may write everywhere, so what counts is that the tree is the same afterwards."""
-    (tree / "started.txt").touch()
-    writable = {tree / "started.txt"}  # the stand-in's own record
-    before = sorted(tree.rglob("*"))
-    for path in {tree, *before} - writable:
-        path.chmod(path.stat().st_mode & ~0o222)
+@contextlib.contextmanager
+def read_only(tree: Path, writable: Path):
+    """The tree without write permissions but for one file; for a superuser, who needs none, mounted read-only."""
+    before = [tree, *tree.rglob("*")]
+    for path in before:
+        if path != writable:
+            path.chmod(path.stat().st_mode & ~0o222)
+    mounted = []
     try:
-        code, _, err = run(tree, *THREE_RUNS, f"RESULTS_DIR={tmp_path / 'out'}", PYTHONDONTWRITEBYTECODE="1")
+        for path, how in ((tree, "ro"), (writable, "rw")) if os.geteuid() == 0 else ():
+            if subprocess.run(["mount", "--bind", path, path], capture_output=True).returncode == 0:
+                mounted.insert(0, path)
+                subprocess.run(["mount", "-o", f"remount,bind,{how}", path], check=True)
+        assert not mounted or not os.access(tree, os.W_OK)
+        yield
     finally:
-        for path in {tree, *before}:
+        for path in mounted:
+            subprocess.run(["umount", path], check=True)
+        for path in before:
             path.chmod(path.stat().st_mode | 0o200)
-    assert (code, err) == (0, "")
+
+
+def test_a_read_only_checkout_works_with_results_elsewhere(tree, tmp_path):
+    record = tree / "started.txt"  # the stand-in's own
+    record.touch()
+    before = sorted(tree.rglob("*"))
+    with read_only(tree, record):
+        code, out, err = run(tree, *THREE_RUNS, f"RESULTS_DIR={tmp_path / 'out'}")
+    assert (code, err) == (0, ""), out
     assert sorted(tree.rglob("*")) == before
 
 
