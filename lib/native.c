@@ -73,6 +73,27 @@ static void update(float *restrict w, const float *restrict g, float *restrict m
     }
 }
 
+/* The survivors of at most BLOCK weights, in order; out has room for 16 more. Returns their number. */
+static int gather(const float *from, const uint8_t *bits, int length, float *out)
+{
+    int count = 0;
+#ifdef __AVX512F__
+    if (length == BLOCK) {
+        for (int i = 0; i < BLOCK / 16; i++) {
+            const uint16_t keep = (uint16_t)(bits[2 * i] | bits[2 * i + 1] << 8);
+            _mm512_storeu_ps(out + count, _mm512_maskz_compress_ps(keep, _mm512_loadu_ps(from + 16 * i)));
+            count += __builtin_popcount(keep);
+        }
+        return count;
+    }
+#endif
+    uint16_t where[BLOCK + 8];
+    count = positions(bits, (length + 7) / 8, where);
+    for (int i = 0; i < count; i++)
+        out[i] = from[where[i]];
+    return count;
+}
+
 /* A block by tables; any processor, any length. Returns the number of survivors. */
 static int step_block(const struct slice *s, long start, int length, float *m, float *v)
 {
@@ -96,21 +117,16 @@ static int step_block(const struct slice *s, long start, int length, float *m, f
 static int step_whole_block(const struct slice *s, long start, float *m, float *v)
 {
     float weights[BLOCK + 16], gradients[BLOCK + 16];
-    uint16_t keep[BLOCK / 16];
     float *w = s->w + start;
-    const float *g = s->g + start;
-    int count = 0;
-    memcpy(keep, s->bits + start / 8, sizeof keep);
-    for (int i = 0; i < BLOCK / 16; i++) {
-        _mm512_storeu_ps(weights + count, _mm512_maskz_compress_ps(keep[i], _mm512_loadu_ps(w + 16 * i)));
-        _mm512_storeu_ps(gradients + count, _mm512_maskz_compress_ps(keep[i], _mm512_loadu_ps(g + 16 * i)));
-        count += __builtin_popcount(keep[i]);
-    }
+    const uint8_t *bits = s->bits + start / 8;
+    const int count = gather(w, bits, BLOCK, weights);
+    gather(s->g + start, bits, BLOCK, gradients);
     update(weights, gradients, m, v, count, &s->settings);
-    count = 0;
+    const float *next = weights;
     for (int i = 0; i < BLOCK / 16; i++) {
-        _mm512_mask_storeu_ps(w + 16 * i, keep[i], _mm512_maskz_expand_ps(keep[i], _mm512_loadu_ps(weights + count)));
-        count += __builtin_popcount(keep[i]);
+        const uint16_t keep = (uint16_t)(bits[2 * i] | bits[2 * i + 1] << 8);
+        _mm512_mask_storeu_ps(w + 16 * i, keep, _mm512_maskz_expand_ps(keep, _mm512_loadu_ps(next)));
+        next += __builtin_popcount(keep);
     }
     return count;
 }
@@ -144,27 +160,6 @@ long ones(const uint8_t *bits, long bytes, int64_t *where)
         found += number_of[bits[byte]];
     }
     return found;
-}
-
-/* The survivors of at most BLOCK weights, in order; out has room for 16 more. Returns their number. */
-static int gather(const float *from, const uint8_t *bits, int length, float *out)
-{
-    int count = 0;
-#ifdef __AVX512F__
-    if (length == BLOCK) {
-        for (int i = 0; i < BLOCK / 16; i++) {
-            const uint16_t keep = (uint16_t)(bits[2 * i] | bits[2 * i + 1] << 8);
-            _mm512_storeu_ps(out + count, _mm512_maskz_compress_ps(keep, _mm512_loadu_ps(from + 16 * i)));
-            count += __builtin_popcount(keep);
-        }
-        return count;
-    }
-#endif
-    uint16_t where[BLOCK + 8];
-    count = positions(bits, (length + 7) / 8, where);
-    for (int i = 0; i < count; i++)
-        out[i] = from[where[i]];
-    return count;
 }
 
 /* |w| * (v / correction)^(2^-roots) of the survivors of size weights; bits are NULL where all survive. */
