@@ -8,6 +8,7 @@ survivor, in the same order), ``step``, ``kept`` (survivors per slice, so that a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -53,20 +54,36 @@ def adamw_step(
 def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None:
     """AdamW's update of the survivors of pruned tensors, each given with its state, in place.
 
-    With ``fused`` and on the CPU compiled code does this in one go, where it can be built.
+    With ``fused`` compiled code does this in one go, where it can be built: C on the CPU, Triton on a GPU.
     """
     compiled: list[native.Slice] = []
+    on_gpus: dict[torch.device, list[tuple[Tensor, Tensor, State]]] = {}
     gradients = []  # kept alive until the step is done
     for weight, state in tensors:
-        gradient = masks.flat(_gradient(weight))
-        if group["fused"] and all(map(native.here, (weight, gradient, state["exp_avg"], state["exp_avg_sq"]))):
+        vector, gradient = masks.flat(weight.detach()), masks.flat(_gradient(weight))
+        held = (vector, gradient, state["exp_avg"], state["exp_avg_sq"])
+        if group["fused"] and all(map(native.here, held)):
             state["step"] += 1
             gradients.append(gradient)
-            compiled += _compiled_slices(masks.flat(weight.detach()), gradient, weight, state, group)
+            compiled += _compiled_slices(vector, gradient, weight, state, group)
+        elif group["fused"] and weight.is_cuda and _triton_step() and _triton_step().fits(*held, state["step"]):
+            on_gpus.setdefault(weight.device, []).append((vector, gradient, state))
         else:
-            _step(masks.flat(weight.detach()), gradient, weight, state, group)
+            _step(vector, gradient, weight, state, group)
     if compiled:
         native.step(compiled)
+    for parts in on_gpus.values():
+        _triton_step().step(parts, group)
+
+
+@cache
+def _triton_step() -> Any:
+    """``lib.triton_step``, imported when a GPU first needs it; None where Triton is missing."""
+    try:
+        from .. import triton_step
+    except ImportError:
+        return None
+    return triton_step
 
 
 def _compiled_slices(

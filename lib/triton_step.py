@@ -1,0 +1,140 @@
+"""AdamW's update of pruned tensors on a GPU: all tensors of a parameter group in a few launches, by Triton.
+
+Triton comes with torch's wheels for CUDA and ROCm. Nothing needs it: ``compact`` takes torch's operations without it.
+A survivor's place among the moments is the number of ones before it in the mask. It is counted anew at every step: that
+reads an eighth of a byte a weight, and nothing is stored beside the bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+BLOCK = 1024  # weights that one program handles
+# Rows of the table that tells the programs where everything is, one column a tensor: the addresses of weight, gradient,
+# moments, mask and step count, then the number of weights and the first block of 1,024 weights.
+WEIGHT, GRADIENT, FIRST_MOMENT, SECOND_MOMENT, MASK, STEP, SIZE, FIRST = (tl.constexpr(row) for row in range(8))
+
+
+@triton.jit
+def _column(table, columns: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Which tensor this program's block belongs to: the last one that does not begin after it."""
+    firsts = tl.load(table + FIRST * columns + tl.arange(0, columns))
+    return tl.sum((firsts <= tl.program_id(0)).to(tl.int32), 0) - 1
+
+
+@triton.jit
+def _survivors(table, column, columns: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Positions of the block's weights in their tensor, and 1 for every survivor."""
+    field = table + column
+    first, size = tl.load(field + FIRST * columns), tl.load(field + SIZE * columns)
+    position = (tl.program_id(0) - first) * block + tl.arange(0, block)
+    mask = tl.load(field + MASK * columns).to(tl.pointer_type(tl.uint8))
+    byte = tl.load(mask + (position >> 3), mask=position < size, other=0).to(tl.int32)
+    return position, (byte >> (position & 7).to(tl.int32)) & 1  # the bits beyond the last weight are zero
+
+
+@triton.jit
+def _count(table, counts, columns: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Survivors of each block."""
+    _position, survives = _survivors(table, _column(table, columns), columns, block)
+    tl.store(counts + tl.program_id(0), tl.sum(survives, 0))
+
+
+@triton.jit
+def _update(  # type: ignore[no-untyped-def]
+    table, counts, totals, lr, weight_decay, eps, sign,
+    beta1: tl.constexpr, beta2: tl.constexpr, log1: tl.constexpr, log2: tl.constexpr,
+    columns: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    """AdamW's update of each block's survivors; ``totals`` are the counts summed up to and with each block."""
+    column = _column(table, columns)
+    position, survives = _survivors(table, column, columns, block)
+    here = survives == 1
+    field = table + column
+    first = tl.load(field + FIRST * columns)
+    before_tensor = tl.load(totals + first) - tl.load(counts + first)
+    before_block = tl.load(totals + tl.program_id(0)) - tl.load(counts + tl.program_id(0))
+    place = before_block - before_tensor + tl.cumsum(survives, 0) - survives
+
+    weights = tl.load(field + WEIGHT * columns).to(tl.pointer_type(tl.float32)) + position
+    gradients = tl.load(field + GRADIENT * columns).to(tl.pointer_type(tl.float32)) + position
+    first_moments = tl.load(field + FIRST_MOMENT * columns).to(tl.pointer_type(tl.float32)) + place
+    second_moments = tl.load(field + SECOND_MOMENT * columns).to(tl.pointer_type(tl.float32)) + place
+    step = tl.load(tl.load(field + STEP * columns).to(tl.pointer_type(tl.float32))).to(tl.float64)
+    correction1 = (1 - tl.exp2(step * log1)).to(tl.float32)
+    root2 = tl.sqrt(1 - tl.exp2(step * log2)).to(tl.float32)
+
+    w = tl.load(weights, mask=here, other=0.0)
+    g = tl.load(gradients, mask=here, other=0.0) * sign
+    m = tl.load(first_moments, mask=here, other=0.0)
+    v = tl.load(second_moments, mask=here, other=0.0)
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    w = w - lr * weight_decay * w
+    w = w - lr / correction1 * m / (tl.sqrt(v) / root2 + eps)
+    tl.store(weights, w, mask=here)
+    tl.store(first_moments, m, mask=here)
+    tl.store(second_moments, v, mask=here)
+
+
+def fits(*tensors: Tensor) -> bool:
+    """Whether the kernels take these: float32, all on one GPU, and Triton can make kernels for it."""
+    first = tensors[0].device
+    return all(t.is_cuda and t.dtype == torch.float32 and t.device == first for t in tensors) and _runs(first)
+
+
+@cache
+def _runs(device: torch.device) -> bool:
+    """Try the kernels on a weight of one element. Triton needs a C compiler when it starts, which may be missing."""
+    one = torch.ones(1, device=device)
+    bits = torch.ones(1, dtype=torch.uint8, device=device)
+    state = {"exp_avg": one.clone(), "exp_avg_sq": one.clone(), "mask": bits, "step": torch.zeros((), device=device)}
+    settings = {"lr": 0.0, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "maximize": False}
+    try:
+        step([(one, one, state)], settings)
+    except Exception:  # whatever a compiler can raise; torch's operations do the work then
+        return False
+    return True
+
+
+def step(tensors: Sequence[tuple[Tensor, Tensor, dict[str, Any]]], group: dict[str, Any]) -> None:
+    """AdamW's update of the survivors of pruned tensors, in place, without waiting for the GPU.
+
+    Args:
+        tensors: flat weights, flat gradients in the same order, and state (see ``compact``) of each tensor; all
+            float32 and on one device, the step counts too.
+        group: the parameter group with its settings.
+    """
+    torch._foreach_add_([state["step"] for _, _, state in tensors], 1)
+    table, blocks = _table(tensors)
+    columns = table.shape[1]
+    counts = torch.empty(blocks, dtype=torch.int32, device=table.device)
+    _count[(blocks,)](table, counts, columns, BLOCK)
+    beta1, beta2 = group["betas"]
+    logarithms = [math.log2(beta) if beta else -math.inf for beta in (beta1, beta2)]
+    _update[(blocks,)](
+        table, counts, counts.cumsum(0), float(group["lr"]), float(group["weight_decay"]), float(group["eps"]),
+        -1.0 if group["maximize"] else 1.0, beta1, beta2, *logarithms, columns, BLOCK,
+    )  # fmt: skip
+
+
+def _table(tensors: Sequence[tuple[Tensor, Tensor, dict[str, Any]]]) -> tuple[Tensor, int]:
+    """Addresses and sizes, one column a tensor, on their device; and the number of blocks."""
+    rows, first = [], 0
+    for weight, gradient, state in tensors:
+        held = (weight, gradient, state["exp_avg"], state["exp_avg_sq"], state["mask"], state["step"])
+        rows.append([*(tensor.data_ptr() for tensor in held), weight.numel(), first])
+        first += -(-weight.numel() // BLOCK)
+    unused = triton.next_power_of_2(len(rows)) - len(rows)  # Triton's vectors have a power of two as length
+    rows += [[0] * 7 + [first]] * unused
+    device = tensors[0][0].device
+    table = torch.tensor(list(zip(*rows, strict=True)), dtype=torch.int64, pin_memory=device.type == "cuda")
+    return table.to(device, non_blocking=True), first

@@ -1,0 +1,83 @@
+"""Training steps on a real GPU: the kernels in use, and nobody waiting. Skipped where there is none."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lenet5.train import build_model as lenet5
+from lib import data as datasets
+from lib import kconf
+from lib.config import run_config
+from lib.optimizers import compact
+from lib.optimizers.adamwprune import AdamWPrune
+from lib.rundir import RunDir
+from lib.trainer import Training
+from resnet18.train import build_model as resnet18
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
+
+BUILD = {"lenet5": lenet5, "resnet18": resnet18}
+
+
+@pytest.fixture
+def waiting_is_an_error() -> Iterator[None]:
+    yield
+    torch.cuda.set_sync_debug_mode("default")
+
+
+def after_a_ramp(model: nn.Module, **settings: Any) -> list[torch.Tensor]:
+    optimizer = AdamWPrune(
+        model.parameters(), lr=0.01, sparsity=0.8, end_step=12, update_interval=3, exponent=0.0, **settings
+    )
+    for step in range(20):
+        generator = torch.Generator().manual_seed(step)
+        for weight in model.parameters():
+            weight.grad = torch.empty_like(weight).copy_(torch.randn(weight.shape, generator=generator))
+        optimizer.step()
+    return [weight.detach() for weight in model.parameters()]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_triton_step_is_used_and_agrees_with_torchs_operations(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(8, 16, 3), nn.Conv2d(16, 700, 3), nn.Linear(24, 60))
+    model = model.to("cuda", memory_format=layout)
+    assert compact._triton_step() is not None and compact._triton_step().fits(model[0].weight)
+    kernels = after_a_ramp(copy.deepcopy(model), fused=True)
+    plain = after_a_ramp(model, foreach=True)
+    for first, second in zip(kernels, plain, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
+        assert torch.equal(first == 0, second == 0)
+
+
+@pytest.mark.usefixtures("waiting_is_an_error")
+@pytest.mark.parametrize("model", ["lenet5", "resnet18"])
+@pytest.mark.parametrize(
+    ("optimizer", "method"),
+    [("sgd", "none"), ("adamw", "movement"), ("adamwadv", "magnitude"), ("adamwspam", "none"), ("adamwprune", "state")],
+)
+def test_no_step_waits_for_the_gpu(tmp_path: Path, model: str, optimizer: str, method: str) -> None:
+    few = {"dataset": "synthetic", "train_images": 4096, "batch_size": 128, "compile": "off", "epochs": 2}
+    run = replace(
+        run_config(kconf.defaults(), model, optimizer, method, 0.9, seed=0), device="cuda", monitor=False, **few
+    )
+    training = Training(run, RunDir(tmp_path), BUILD[model], None, lambda line: None)
+    training.model.train()
+    for epoch in range(run.epochs):
+        for index, (images, labels) in enumerate(datasets.batches(training.data, run, epoch)):
+            step = epoch * training.steps + index
+            update = training.pruner.phase(step + 1) == "ramp"  # a mask update may ask for its numbers once
+            warm = step >= 3 and not update
+            torch.cuda.set_sync_debug_mode("error" if warm else "default")
+            training.train_step(images, labels, step)

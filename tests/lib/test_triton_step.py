@@ -1,0 +1,47 @@
+"""The kernels for GPUs, as far as a machine without one can tell: they compute the right thing and they compile."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+triton = pytest.importorskip("triton", reason="no Triton on this machine")
+
+
+def test_kernels_agree_with_torchs_operations_in_tritons_interpreter() -> None:
+    tests = Path(__file__).with_name("triton_interpreted.py")
+    command = [sys.executable, "-m", "pytest", str(tests)]
+    done = subprocess.run(command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("backend", "architecture", "warp"), [("cuda", 80, 32), ("cuda", 90, 32), ("hip", "gfx942", 64)]
+)
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.95)])
+def test_kernels_compile_for(backend: str, architecture: object, warp: int, betas: tuple[float, float]) -> None:
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from lib import triton_step
+
+    target = GPUTarget(backend, architecture, warp)
+    where = {"table": "*i64", "counts": "*i32"}
+    sizes = {"columns": 32, "block": triton_step.BLOCK}
+    numbers = dict.fromkeys(("lr", "weight_decay", "eps", "sign"), "fp32")
+    logarithms = [math.log2(beta) if beta else -math.inf for beta in betas]
+    constants = dict(zip(("beta1", "beta2", "log1", "log2"), [*betas, *logarithms], strict=True)) | sizes
+    for kernel, arguments, fixed in (
+        (triton_step._count, where, sizes),
+        (triton_step._update, where | {"totals": "*i64"} | numbers, constants),
+    ):
+        signature = arguments | dict.fromkeys(fixed, "constexpr")
+        assert list(signature) == kernel.arg_names
+        source = ASTSource(kernel, signature, {(kernel.arg_names.index(name),): value for name, value in fixed.items()})
+        built = triton.compile(source, target=target)
+        assert built.asm["cubin" if backend == "cuda" else "hsaco"]
