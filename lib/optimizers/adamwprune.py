@@ -61,7 +61,8 @@ class AdamWPrune(Optimizer):
         regrowth: share of a layer's survivors exchanged at an update for the pruned weights of largest gradient, in
             [0, 0.5], decaying to 0 along the ramp (RigL, arXiv 1911.11134). A regrown weight starts at zero with
             ``v_hat = g^2``, so that its first steps are of ordinary size.
-        foreach, fused, maximize: as in ``torch.optim.AdamW``.
+        foreach, fused, maximize: as in ``torch.optim.AdamW``. With ``fused`` the step of pruned tensors is compiled as
+            well (C on the CPU, Triton on a GPU), where that can be built, and agrees to rounding.
 
     Raises:
         ValueError: naming the argument and its range.
