@@ -22,6 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
 import os
+import select
+import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -52,9 +55,19 @@ def menuconfig(asked: Asked) -> None:
             [f"menuconfig needs a terminal ({reason}); `make defconfig-<name>` writes .config without one"]
         )
     symbols = kconf.load(ROOT, CONFIG if CONFIG.exists() else None, asked.overrides)
+    threading.Thread(target=end_with_terminal, daemon=True).start()
     kconf.menu(symbols, CONFIG)
     if CONFIG.exists():
         kconf.load(ROOT, CONFIG)  # the menu takes any text where a number belongs
+
+
+def end_with_terminal() -> None:
+    """Wait until the terminal is gone, and end. The menus would ask a closed window for keys for ever."""
+    terminal = select.poll()
+    terminal.register(sys.stdin, 0)  # a hang-up is told without being asked for
+    for _, event in terminal.poll():
+        if event & select.POLLHUP:
+            os.kill(os.getpid(), signal.SIGHUP)
 
 
 def no_terminal() -> str | None:

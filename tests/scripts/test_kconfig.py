@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -202,6 +203,14 @@ def test_menus_save_what_is_chosen(own_tree, terminal):
     assert terminal.end() == 0
     assert "CONFIG_SEEDS=3\n" in (own_tree / ".config").read_text()
     assert kconfig(own_tree, "dry-run").stdout.endswith("3 runs\n")
+
+
+def test_menus_end_when_their_terminal_is_closed(own_tree, terminal):
+    terminal = terminal()
+    terminal.until("Models")
+    os.close(terminal.master)
+    assert terminal.process.wait(20) == -signal.SIGHUP
+    assert not (own_tree / ".config").exists()
 
 
 @pytest.mark.parametrize("command", ["dry-run", "defconfig", "menuconfig", "value", "nonsense"])
