@@ -76,7 +76,7 @@ def _adamwprune(config: RunConfig, groups: Groups, total_steps: int) -> Optimize
         return AdamWPrune(groups, **_common(config, groups))
     assert config.pruning_start is not None and config.pruning_end is not None
     assert config.pruning_interval is not None and config.min_density is not None
-    assert config.exponent is not None and config.regrowth is not None
+    assert config.regrowth is not None
     schedule = CubicSchedule.from_fractions(
         config.target_sparsity, config.pruning_start, config.pruning_end, config.pruning_interval, total_steps
     )
@@ -90,7 +90,7 @@ def _adamwprune(config: RunConfig, groups: Groups, total_steps: int) -> Optimize
         end_step=schedule.end,
         update_interval=schedule.interval,
         criterion=str(config.criterion),
-        exponent=config.exponent,
+        exponent=config.exponent or 0.0,  # None: the criterion has none
         ranking=str(config.ranking),
         min_density=config.min_density,
         mode=str(config.mode),
