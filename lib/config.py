@@ -254,6 +254,10 @@ def _contradictions(config: RunConfig) -> list[str]:
             f"target_sparsity={config.target_sparsity}: leaves less than min_density={floor} of every layer, "
             f"allowed 0 to {1 - floor:g}"
         )
+    if config.mode == "lean" and config.criterion != "fisher":
+        found.append(f"criterion={config.criterion}: lean mode ranks by fisher only")
+    if config.mode == "lean" and config.regrowth:
+        found.append(f"regrowth={config.regrowth}: not 0, but in lean mode nothing pruned returns, allowed 0")
     return found
 
 

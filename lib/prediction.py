@@ -141,7 +141,7 @@ def step_key(config: RunConfig, stage: str) -> RunConfig:
     """The run with all that has no influence on its optimizer step set alike."""
     config = replace(config, seed=0, seed_in_name=False, batch_size=1)
     if prunes_itself(config):
-        dense = stage == "start" and config.mode != "dynamic"
+        dense = stage == "start" and config.mode == "gradual"
         return replace(config, target_sparsity=0.5) if dense else config
     # masks take a bit a weight, whatever the sparsity
     return plain(config) if config.pruning_method == "none" else replace(config, target_sparsity=0.5)

@@ -195,11 +195,13 @@ def set_stage(optimizer: torch.optim.Optimizer, pruner: Pruner, stage: str) -> N
         schedule = optimizer.schedule
         first = schedule.sparsity(min(schedule.start + schedule.interval, schedule.end))
         sparsity = {"start": 0.0, "ramp": first, "after": schedule.final}[stage]
-        if optimizer.mode == "dynamic":
+        if optimizer.mode != "gradual":
             sparsity = schedule.final
-        if stage != "start" or optimizer.mode == "dynamic":
+        if stage != "start" or optimizer.mode != "gradual":
             make_sparse(optimizer, sparsity)
-            optimizer.steps = schedule.end + 1  # no update is due any more
+            never = 1 << 60  # an update would have to look at weights
+            optimizer.steps = never + 2 if stage == "after" else 1
+            optimizer.schedule = replace(schedule, start=never, end=never + 1, interval=never)
     if isinstance(pruner, MaskedPruner):
         if stage != "start":
             sizes = {name: masks.packed_size(weight.numel()) for name, weight in pruner.weights.items()}

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from ..pruning import masks
-from ..pruning.counting import Layer, Update
+from ..pruning.counting import Update
 from ..pruning.criteria import CRITERIA
 from ..pruning.pruner import check_floors
-from ..pruning.ranking import RANKINGS, Selection, kept, survivors_at_least
+from ..pruning.ranking import RANKINGS
 from ..pruning.schedule import CubicSchedule, exchange_share
-from . import compact
+from . import compact, lean, updates
 
-MODES = ("gradual", "dynamic")
+MODES = ("gradual", "lean", "dynamic")
 
 
 class AdamWPrune(Optimizer):
@@ -97,15 +94,16 @@ class AdamWPrune(Optimizer):
         _check_range("exponent", exponent, 0.0, 1.0)
         _check_range("regrowth", regrowth, 0.0, 0.5)
         _check_range("min_density", min_density, 0.0, 1.0)
+        if mode == "lean" and criterion != "fisher":
+            raise ValueError(f"criterion must be fisher in lean mode, got {criterion!r}")
+        if mode == "lean" and regrowth:
+            raise ValueError(f"regrowth must be 0 in lean mode, got {regrowth}")
         if sparsity and end_step is None:
             raise ValueError("end_step is needed when sparsity > 0: the optimizer step at which it is reached")
         self.schedule = CubicSchedule(
             sparsity, start_step, start_step + 1 if end_step is None else end_step, update_interval
         )
-        self.criterion = CRITERIA[criterion]
-        self.exponent = exponent
-        self.ranking = ranking
-        self.min_density = min_density
+        self.rule = updates.Rule(CRITERIA[criterion], exponent, ranking, min_density)
         self.mode = mode
         self.regrowth = regrowth
         self.steps = 0
@@ -121,7 +119,7 @@ class AdamWPrune(Optimizer):
             "prunable": None,
         }
         super().__init__(params, defaults)
-        check_floors([weight.numel() for weight in self._prunable()], sparsity, min_density)
+        check_floors([part.weight.numel() for part in self._parts()], sparsity, min_density)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -134,23 +132,29 @@ class AdamWPrune(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self.steps == 0 and self.mode == "dynamic" and self.schedule.final:
-            self._prune_before_first_step()
+        if self.steps == 0 and self.mode != "gradual" and self.schedule.final:
+            updates.start(self._parts(), self.rule, self.schedule.final, dynamic=self.mode == "dynamic")
         for group in self.param_groups:
             self._step_group(group)
         self.steps += 1
-        if self.schedule.is_update(self.steps):
-            self._update_masks()
+        self._update_masks()
         return loss
 
     def sparsity(self) -> float:
         """Share of the prunable weights that is pruned, between 0 and 1."""
-        size = sum(weight.numel() for weight in self._prunable())
-        return 1.0 - sum(self._survivors(weight) for weight in self._prunable()) / size if size else 0.0
+        parts = self._parts()
+        size = sum(part.weight.numel() for part in parts)
+        return 1.0 - sum(map(self._survivors, parts)) / size if size else 0.0
 
     def layer_densities(self) -> list[float]:
         """Share of surviving weights of each prunable tensor, in the order of the parameter groups."""
-        return [self._survivors(weight) / weight.numel() for weight in self._prunable()]
+        return [self._survivors(part) / part.weight.numel() for part in self._parts()]
+
+    def _survivors(self, part: updates.Part) -> int:
+        if self.mode == "lean" and self.steps < self.schedule.end:  # those without moments are alive until pruned
+            pruning = self.steps >= self.schedule.first_update
+            return int(torch.count_nonzero(part.weight)) if pruning else part.weight.numel()
+        return part.held
 
     def memory_bytes(self) -> dict[str, int]:
         """Bytes of ``optimizer_state`` (moments, step counts) and ``pruning_state`` (masks), from the live tensors."""
@@ -173,16 +177,30 @@ class AdamWPrune(Optimizer):
         for weight, state in self.state.items():
             compact.follow_memory_order(weight, state)
 
-    def _prunable(self) -> Iterator[Tensor]:
+    def _parts(self) -> list[updates.Part]:
+        """The prunable tensors."""
+        parts = []
         for group in self.param_groups:
             for weight in group["params"]:
                 chosen = weight.dim() >= 2 if group.get("prunable") is None else group["prunable"]
                 if chosen and weight.requires_grad:
-                    yield weight
+                    parts.append(updates.Part(weight, self.state[weight], group))
+        return parts
 
-    def _survivors(self, weight: Tensor) -> int:
-        state = self.state.get(weight, {})
-        return state["exp_avg"].numel() if "mask" in state else weight.numel()
+    def _update_masks(self) -> None:
+        """What the schedule asks for after the step just taken."""
+        schedule, sparsity = self.schedule, self.schedule.sparsity(self.steps)
+        due = schedule.is_early_update if self.mode == "lean" else schedule.is_update
+        parts = [part for part in self._parts() if "exp_avg" in part.state]
+        if not parts or not due(self.steps):
+            return
+        if self.mode == "lean":
+            self.latest = updates.hand_over(parts, self.rule, sparsity, schedule.final, self.steps)
+        else:
+            exchange = exchange_share(self.regrowth, schedule.progress(self.steps))
+            self.latest = updates.prune(parts, self.rule, sparsity, exchange, self.steps)
+        if self.steps == schedule.end and any(part.weight.is_cuda for part in parts):
+            torch.cuda.empty_cache()  # what the ramp has freed goes back to the device, for others to use
 
     def _state_of(self, weight: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         state = self.state[weight]
@@ -209,92 +227,8 @@ class AdamWPrune(Optimizer):
             compact.adamw_step(group, *(list(column) for column in zip(*dense, strict=True)))
         if pruned:
             compact.step(pruned, group)
-
-    def _prune_before_first_step(self) -> None:
-        """Dynamic mode: the final sparsity at once, layer densities fixed, the largest initial weights survive."""
-        weights = list(self._prunable())
-        layers = [self._layer(index, weight, compact.magnitudes(weight)) for index, weight in enumerate(weights)]
-        selection = Selection(layers)
-        prune = round(self.schedule.final * sum(layer.size for layer in layers))
-        numbers = selection.numbers(prune, "uniform" if self.ranking == "uniform" else "erk")
-        new = [
-            torch.cat([masks.pack(part) for part in kept(layer, threshold)])
-            for layer, threshold in zip(layers, selection.thresholds(numbers), strict=True)
-        ]
-        groups = {weight: group for group in self.param_groups for weight in group["params"]}
-        for weight, bits, number in zip(weights, new, _counts(new, weights), strict=True):
-            compact.start_sparse(self.state[weight], weight, bits, number, bool(groups[weight]["fused"]))
-
-    def _update_masks(self) -> None:
-        """Prune what the ramp asks for, exchange what ``regrowth`` asks for, and free the states of the pruned."""
-        weights = [weight for weight in self._prunable() if "exp_avg" in self.state[weight]]
-        if not weights:
-            return
-        size = sum(weight.numel() for weight in weights)
-        survivors = sum(self._survivors(weight) for weight in weights)
-        remain = min(size - round(self.schedule.sparsity(self.steps) * size), survivors)
-        groups = {weight: group for group in self.param_groups for weight in group["params"]}
-        layers = [
-            self._layer(index, weight, self._scores(weight, groups[weight])) for index, weight in enumerate(weights)
-        ]
-        selection = Selection(layers)
-        numbers = selection.numbers(survivors - remain, self.ranking)
-        self.latest = Update(self.steps, 1 - remain / size, selection.upper, numbers)
-        exchanged = self._exchanged(layers, numbers, weights)
-        limits = selection.thresholds(numbers + exchanged)
-        new = [
-            compact.drop(weight, self.state[weight], kept(layer, threshold))
-            for weight, layer, threshold in zip(weights, layers, limits, strict=True)
-        ]
-        grown = bool(exchanged.any())
-        if grown:
-            self._grow(weights, new, exchanged)
-        counts = _counts(new, weights)
-        if sum(map(sum, counts)) != remain:
-            raise AssertionError(f"{sum(map(sum, counts))} weights survive instead of {remain}")
-        for weight, bits, number in zip(weights, new, counts, strict=True):
-            compact.rebuild(weight, self.state[weight], bits, number, groups[weight]["betas"][1], grown)
-        if self.steps == self.schedule.end and any(weight.is_cuda for weight in weights):
-            torch.cuda.empty_cache()  # what the ramp has freed goes back to the device, for others to use
-
-    def _layer(self, index: int, weight: Tensor, scores: compact.Scores) -> Layer:
-        name = f"{index} of shape {tuple(weight.shape)}"
-        keep = survivors_at_least(weight.numel(), self.min_density)
-        return Layer(name, tuple(weight.shape), self._survivors(weight), scores, keep)
-
-    def _scores(self, weight: Tensor, group: dict[str, Any]) -> compact.Scores:
-        return compact.scores(weight, self.state[weight], group, self.criterion, self.exponent)
-
-    def _exchanged(self, layers: list[Layer], numbers: np.ndarray, weights: list[Tensor]) -> np.ndarray:
-        """How many survivors of each layer change places with pruned weights, beyond what the ramp prunes."""
-        share = exchange_share(self.regrowth, self.schedule.progress(self.steps))
-        result = np.zeros(len(layers), dtype=np.int64)
-        for index, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
-            if share and weight.grad is not None:
-                left = layer.candidates - int(numbers[index])
-                result[index] = min(round(share * left), layer.size - layer.candidates, max(left - layer.keep, 0))
-        return result
-
-    def _grow(self, weights: list[Tensor], new: list[Tensor], numbers: np.ndarray) -> None:
-        """Set the bits of the pruned weights with the largest gradients (those pruned before this update)."""
-        chosen = [index for index in range(len(weights)) if numbers[index]]
-        layers = []
-        for index in chosen:
-            weight = weights[index]
-            pruned = weight.numel() - self._survivors(weight)
-            slopes = compact.pruned_gradients(weight, self.state[weight])
-            layers.append(Layer(f"{index} (gradient)", tuple(weight.shape), pruned, slopes))
-        selection = Selection(layers)
-        staying = np.array([layer.candidates for layer in layers]) - numbers[chosen]
-        for index, layer, limit in zip(chosen, layers, selection.thresholds(staying), strict=True):
-            compact.set_bits(new[index], weights[index], self.state[weights[index]], kept(layer, limit))
-
-
-def _counts(bits: list[Tensor], weights: list[Tensor]) -> list[list[int]]:
-    """Kept weights per tensor and slice, brought to the host in one transfer."""
-    counts = [masks.counts(part, weight.numel()) for part, weight in zip(bits, weights, strict=True)]
-    flat = iter(torch.cat([part.to(counts[0].device) for part in counts]).tolist())
-    return [[next(flat) for _ in range(part.numel())] for part in counts]
+            if self.mode == "lean" and self.steps < self.schedule.end:
+                lean.step(pruned, group, self.steps >= self.schedule.first_update)
 
 
 def _check_adam(lr: float | Tensor, betas: tuple[float, float], eps: float, weight_decay: float) -> None:

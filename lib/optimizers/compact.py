@@ -21,6 +21,7 @@ from ..pruning.criteria import Criterion, fisher
 
 State = dict[str, Any]
 Scores = Callable[[], Iterator[Tensor]]
+Fresh = Callable[[int, int], Tensor]  # second moments of the weights between two places, should they join now
 
 
 def adamw_step(
@@ -60,16 +61,16 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None
     on_gpus: dict[torch.device, list[tuple[Tensor, Tensor, State]]] = {}
     gradients = []  # kept alive until the step is done
     for weight, state in tensors:
-        vector, gradient = masks.flat(weight.detach()), masks.flat(_gradient(weight))
-        held = (vector, gradient, state["exp_avg"], state["exp_avg_sq"])
+        vector, slope = masks.flat(weight.detach()), masks.flat(gradient(weight))
+        held = (vector, slope, state["exp_avg"], state["exp_avg_sq"])
         if group["fused"] and all(map(native.here, held)):
             state["step"] += 1
-            gradients.append(gradient)
-            compiled += _compiled_slices(vector, gradient, weight, state, group)
+            gradients.append(slope)
+            compiled += _compiled_slices(vector, slope, weight, state, group)
         elif group["fused"] and weight.is_cuda and _triton_step() and _triton_step().fits(*held, state["step"]):
-            on_gpus.setdefault(weight.device, []).append((vector, gradient, state))
+            on_gpus.setdefault(weight.device, []).append((vector, slope, state))
         else:
-            _step(vector, gradient, weight, state, group)
+            _step(vector, slope, weight, state, group)
     if compiled:
         native.step(compiled)
     for parts in on_gpus.values():
@@ -93,7 +94,7 @@ def _compiled_slices(
     settings = native.settings(int(state["step"].item()), group)
     w, g, m, v = (t.data_ptr() for t in (vector, slope, state["exp_avg"], state["exp_avg_sq"]))
     bits, item = state["mask"].data_ptr(), vector.element_size()
-    for start, stop, first, _ in _slices(weight, state):
+    for start, stop, first, _ in bounds(weight, state):
         before, survivors = item * start, item * first
         addresses = (w + before, g + before, m + survivors, v + survivors, bits + start // 8)
         yield native.Slice(*addresses, stop - start, settings)
@@ -101,7 +102,7 @@ def _compiled_slices(
 
 def _step(vector: Tensor, slope: Tensor, weight: Tensor, state: State, group: dict[str, Any]) -> None:
     """The same with torch's operations: gather weights and gradients, update, scatter the weights back."""
-    for start, stop, first, last in _slices(weight, state):
+    for start, stop, first, last in bounds(weight, state):
         where = masks.positions(state["mask"], start, stop, last - first)
         values = vector[start:stop].index_select(0, where)
         adamw_step(
@@ -126,13 +127,13 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], criterion: Crite
     def compiled() -> Iterator[Tensor]:
         assert roots is not None
         second_moment, correction = _vector(state["exp_avg_sq"]), float(correction2)
-        for start, stop, first, last in _slices(weight, state):
+        for start, stop, first, last in bounds(weight, state):
             bits = _bits(state.get("mask"), start, stop)
             yield native.fisher(vector[start:stop], second_moment[first:last], bits, correction, roots)
 
     def survivors() -> Iterator[Tensor]:
         first_moment, second_moment = _vector(state["exp_avg"]), _vector(state["exp_avg_sq"])
-        for start, stop, first, last in _slices(weight, state):
+        for start, stop, first, last in bounds(weight, state):
             values = vector[start:stop]
             if "mask" in state:
                 values = values.index_select(0, masks.positions(state["mask"], start, stop, last - first))
@@ -152,7 +153,7 @@ def magnitudes(weight: Tensor) -> Scores:
 
 def pruned_gradients(weight: Tensor, state: State) -> Scores:
     """``|g|`` of the pruned weights, slice by slice."""
-    slope = masks.flat(_gradient(weight))
+    slope = masks.flat(gradient(weight))
 
     def absent() -> Iterator[Tensor]:
         for start, stop in masks.slices(slope.numel()):
@@ -164,7 +165,7 @@ def pruned_gradients(weight: Tensor, state: State) -> Scores:
 def drop(weight: Tensor, state: State, keeps: Iterator[Tensor]) -> Tensor:
     """New bits: of the survivors only those that ``keeps`` (booleans per slice of survivors) keeps."""
     parts = []
-    for (start, stop, first, last), keep in zip(_slices(weight, state), keeps, strict=True):
+    for (start, stop, first, last), keep in zip(bounds(weight, state), keeps, strict=True):
         if native.here(weight):
             parts.append(native.narrow(_bits(state.get("mask"), start, stop), keep, stop - start))
             continue
@@ -183,8 +184,14 @@ def set_bits(bits: Tensor, weight: Tensor, state: State, grown: Iterator[Tensor]
         bits[start // 8 : masks.packed_size(stop)] = masks.pack(booleans)
 
 
+def regrown(weight: Tensor, state: State, beta2: float) -> Fresh:
+    """Pruned weights that come back start with ``v_hat = g^2``."""
+    slope = masks.flat(gradient(weight))
+    return lambda start, stop: slope[start:stop].square() * (1 - beta2 ** state["step"])
+
+
 def start_sparse(state: State, weight: Tensor, bits: Tensor, kept: list[int], fused: bool) -> None:
-    """State of a tensor that is sparse before its first step; pruned weights become zero."""
+    """State of a tensor of which only some weights hold moments from the first step on."""
     number = sum(kept)
     state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device if fused else "cpu")
     state["exp_avg"] = torch.zeros(number, dtype=weight.dtype, device=weight.device)
@@ -192,17 +199,18 @@ def start_sparse(state: State, weight: Tensor, bits: Tensor, kept: list[int], fu
     _set_mask(state, weight, bits, kept)
 
 
-def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], beta2: float, grown: bool) -> None:
-    """Carry the moments over to a new mask, free those of pruned weights, and set pruned weights to zero.
+def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], fresh: Fresh | None) -> None:
+    """Carry the moments over to a new mask and free those that it does not keep.
 
-    A weight that was pruned and now survives (only if ``grown``) starts with ``m = 0`` and ``v_hat = g^2``.
+    A weight that the old mask did not keep starts with ``m = 0`` and the second moment that ``fresh`` gives; without
+    ``fresh`` there is no such weight.
     """
     for name in ("exp_avg", "exp_avg_sq"):  # one after the other: only one of them exists twice at a time
         old, new = _vector(state[name]), torch.empty(sum(kept), dtype=weight.dtype, device=weight.device)
         begin = 0
-        for (start, stop, first, last), number in zip(_slices(weight, state), kept, strict=True):
+        for (start, stop, first, last), number in zip(bounds(weight, state), kept, strict=True):
             dense = old[first:last]
-            if not grown and native.here(dense) and native.here(new):
+            if fresh is None and native.here(dense) and native.here(new):
                 before, after = _bits(state.get("mask"), start, stop), _bits(bits, start, stop)
                 assert after is not None
                 native.carry(before, after, dense, new[begin : begin + number])
@@ -210,7 +218,10 @@ def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], beta2: 
                 continue
             if "mask" in state:
                 where = masks.positions(state["mask"], start, stop, last - first)
-                dense = _fresh(name, weight, state, start, stop, beta2).index_copy_(0, where, dense)
+                joined = torch.zeros(stop - start, dtype=old.dtype, device=old.device)
+                if fresh is not None and name == "exp_avg_sq":
+                    joined += fresh(start, stop)
+                dense = joined.index_copy_(0, where, dense)
                 del where  # eight bytes a survivor
             survivors = masks.positions(bits, start, stop, number)
             torch.index_select(dense, 0, survivors, out=new[begin : begin + number])
@@ -243,7 +254,7 @@ def follow_memory_order(weight: Tensor, state: State) -> None:
     state["kept"] = masks.counts(state["mask"], size).tolist()
 
 
-def _slices(weight: Tensor, state: State) -> Iterator[tuple[int, int, int, int]]:
+def bounds(weight: Tensor, state: State) -> Iterator[tuple[int, int, int, int]]:
     """Bounds of each slice in the weight and, of its survivors, in the moments."""
     first = 0
     for index, (start, stop) in enumerate(masks.slices(weight.numel())):
@@ -257,18 +268,9 @@ def _bits(bits: Tensor | None, start: int, stop: int) -> Tensor | None:
     return None if bits is None else bits[start // 8 : masks.packed_size(stop)]
 
 
-def _fresh(name: str, weight: Tensor, state: State, start: int, stop: int, beta2: float) -> Tensor:
-    """Moments that a slice's weights would start with if they came back now."""
-    if name == "exp_avg" or weight.grad is None:
-        return torch.zeros(stop - start, dtype=weight.dtype, device=weight.device)
-    slope = masks.flat(_gradient(weight))[start:stop]
-    return slope.square().mul_(1 - beta2 ** state["step"])
-
-
 def _set_mask(state: State, weight: Tensor, bits: Tensor, kept: list[int]) -> None:
     state["mask"], state["kept"] = bits, kept
     state["channels_last"] = _is_channels_last(weight)
-    masks.zero_pruned(weight.detach(), bits)
 
 
 def _pruned(state: State, start: int, stop: int) -> Tensor:
@@ -279,13 +281,13 @@ def _vector(moment: Tensor) -> Tensor:
     return moment if moment.dim() == 1 else masks.flat(moment)
 
 
-def _gradient(weight: Tensor) -> Tensor:
+def gradient(weight: Tensor) -> Tensor:
     """The gradient in the weight's memory order."""
-    gradient = weight.grad
-    assert gradient is not None
-    if gradient.stride() != weight.stride():
-        gradient = torch.empty_like(weight).copy_(gradient)
-    return gradient.detach()
+    slope = weight.grad
+    assert slope is not None
+    if slope.stride() != weight.stride():
+        slope = torch.empty_like(weight).copy_(slope)
+    return slope.detach()
 
 
 def _is_channels_last(weight: Tensor) -> bool:

@@ -143,7 +143,7 @@ def _by_density(layers: Sequence[Layer], caps: np.ndarray, prune: int, ranking: 
     budget = candidates.sum() - prune
     weight = np.array([sum(x.shape) for x in layers], dtype=np.float64) if ranking == "erk" else sizes
     keep = _fill(weight, lowest=candidates - caps, highest=candidates, total=budget)
-    return _round_to_total(candidates - keep, caps, prune)
+    return round_to_total(candidates - keep, caps, prune)
 
 
 def _fill(weight: np.ndarray, lowest: np.ndarray, highest: np.ndarray, total: float) -> np.ndarray:
@@ -158,7 +158,7 @@ def _fill(weight: np.ndarray, lowest: np.ndarray, highest: np.ndarray, total: fl
     return np.clip(high * weight, lowest, highest)
 
 
-def _round_to_total(values: np.ndarray, caps: np.ndarray, total: int) -> np.ndarray:
+def round_to_total(values: np.ndarray, caps: np.ndarray, total: int) -> np.ndarray:
     """Integers nearest to ``values``, between 0 and ``caps``, that sum to ``total``: largest remainders first."""
     counts = np.clip(np.floor(values), 0, caps).astype(np.int64)
     for index in np.argsort(counts - values, kind="stable"):

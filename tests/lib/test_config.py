@@ -202,6 +202,15 @@ def test_values_that_contradict_each_other_are_refused():
         matrix.expand(load(overrides={"TARGET_SPARSITY": "0.995"}))
 
 
+def test_what_lean_mode_cannot_do_is_refused():
+    lean = {"OPTIMIZER": "adamwprune", "PRUNING_METHOD": "state", "ADAMWPRUNE_MODE": "lean"}
+    assert {run.mode for run in matrix.expand(load(overrides=lean))} == {"lean"}
+    with pytest.raises(ConfigError, match="in lean mode nothing pruned returns"):
+        matrix.expand(load(overrides=lean | {"ADAMWPRUNE_REGROWTH": "0.1"}))
+    with pytest.raises(ConfigError, match="ADAMWPRUNE_MODE=lean"):
+        matrix.expand(load(overrides=lean | {"ADAMWPRUNE_CRITERION": "movement"}))
+
+
 def test_fields_can_be_changed_by_what_a_user_types(make_config):
     run = make_config("lenet5", "sgd", "magnitude")
     changed = with_values(SYMBOLS, run, {"epochs": "3", "flip": "y", "momentum": "0.5", "dataset": "mnist5k"})

@@ -158,8 +158,9 @@ def test_adamwprune_ends_at_eight_bytes_a_survivor_and_one_bit_a_weight(predicto
     assert predicted.stages["start"]["pass"]["optimizer_state"] == dense["optimizer_state"]
 
 
-def test_dynamic_mode_is_small_from_the_first_step(predictor: Predictor) -> None:
-    predicted = predictor.predict(small("adamwprune", "state", mode="dynamic", ranking="erk"))
+@pytest.mark.parametrize("mode", ["dynamic", "lean"])
+def test_dynamic_and_lean_mode_are_small_from_the_first_step(predictor: Predictor, mode: str) -> None:
+    predicted = predictor.predict(small("adamwprune", "state", mode=mode, ranking="erk"))
     sizes = {stage: held["pass"]["optimizer_state"] for stage, held in predicted.stages.items()}
     assert sizes["start"] == sizes["ramp"] == sizes["after"]
 

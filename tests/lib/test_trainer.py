@@ -202,6 +202,7 @@ PAIRS = [
     ("adamwprune", "state", {}),
     ("adamwprune", "state", {"regrowth": 0.3}),
     ("adamwprune", "state", {"mode": "dynamic", "regrowth": 0.3}),
+    ("adamwprune", "state", {"mode": "lean"}),
     ("adamw", "none", {"precision": "fp16"}),
 ]
 

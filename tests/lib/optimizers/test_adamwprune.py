@@ -152,12 +152,12 @@ def test_without_regrowth_the_pruned_set_only_grows_to_its_exact_size_and_anothe
     assert all(torch.equal(part, weight == 0) for part, weight in zip(gone, weights, strict=True))
 
 
-@pytest.mark.parametrize("mode", ["gradual", "dynamic"])
-def test_a_frozen_layer_is_left_as_it_is_and_not_counted(mode: str) -> None:
+@pytest.mark.parametrize(("mode", "regrowth"), [("gradual", 0.1), ("lean", 0.0), ("dynamic", 0.1)])
+def test_a_frozen_layer_is_left_as_it_is_and_not_counted(mode: str, regrowth: float) -> None:
     torch.manual_seed(0)
     weights = [nn.Parameter(torch.randn(10, 10)), nn.Parameter(torch.randn(6, 10), requires_grad=False)]
     before = weights[1].clone()
-    optimizer = AdamWPrune(weights, sparsity=0.5, end_step=5, update_interval=1, mode=mode, regrowth=0.1)
+    optimizer = AdamWPrune(weights, sparsity=0.5, end_step=5, update_interval=1, mode=mode, regrowth=regrowth)
     for _ in range(8):
         weights[0].grad = torch.randn(10, 10)
         optimizer.step()
@@ -193,7 +193,9 @@ def test_nothing_else_is_kept_per_weight() -> None:
         assert len(optimizer.state[weight].get("kept", [])) <= 1  # one number for up to 262,144 weights
 
 
-@pytest.mark.parametrize("settings", [{}, {"regrowth": 0.3}, {"mode": "dynamic", "regrowth": 0.3}, {"fused": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"regrowth": 0.3}, {"mode": "dynamic", "regrowth": 0.3}, {"mode": "lean"}, {"fused": True}]
+)
 @pytest.mark.parametrize("stop", [1, 9, 22])
 def test_a_saved_state_goes_on_bit_for_bit(settings: dict[str, Any], stop: int) -> None:
     whole = net()
@@ -367,7 +369,7 @@ def test_a_skipped_grad_scaler_step_changes_nothing() -> None:
         ({"update_interval": 0}, "update_interval"),
         ({"criterion": "fischer"}, "criterion must be one of fisher, first_order"),
         ({"ranking": "lamp"}, "ranking must be one of"),
-        ({"mode": "static"}, "mode must be one of gradual, dynamic"),
+        ({"mode": "static"}, "mode must be one of gradual, lean, dynamic"),
         ({"exponent": 1.5}, r"exponent must be in \[0, 1\]"),
         ({"regrowth": 0.6}, r"regrowth must be in \[0, 0.5\]"),
         ({"min_density": 0.5}, "min_density"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
@@ -21,13 +22,14 @@ def peak_of(call) -> int:
     return most
 
 
-def test_temporaries_stay_below_one_largest_layer() -> None:
+@pytest.mark.parametrize("mode", ["gradual", "lean"])
+def test_temporaries_stay_below_one_largest_layer(mode: str) -> None:
     torch.manual_seed(0)
     layers = [nn.Conv2d(512, 512, 3, bias=False) for _ in range(3)]  # ResNet-18's largest
     weights = [layer.weight for layer in layers]
     for weight in weights:
         weight.grad = torch.randn_like(weight)
-    optimizer = AdamWPrune(weights, sparsity=0.7, end_step=9, update_interval=3, foreach=False)
+    optimizer = AdamWPrune(weights, sparsity=0.7, end_step=9, update_interval=3, foreach=False, mode=mode)
     largest = 4 * weights[0].numel()
     optimizer.step()
     peaks = [peak_of(optimizer.step) for _ in range(11)]  # updates at steps 3, 6 and 9, compact steps between

@@ -1,0 +1,156 @@
+"""Mask updates of AdamWPrune: which weights stay, and which of them hold moments.
+
+Each function looks at all prunable tensors together, chooses by their scores, and then changes states and weights. The
+numbers are exact: what cannot be reached is an error, never an approximation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..pruning import masks
+from ..pruning.counting import Layer, Update
+from ..pruning.criteria import Criterion
+from ..pruning.ranking import Selection, kept, round_to_total, survivors_at_least
+from . import compact, lean
+
+
+class Part(NamedTuple):
+    """A prunable tensor with its state and the settings of its parameter group."""
+
+    weight: Tensor
+    state: compact.State
+    group: dict[str, Any]
+
+    @property
+    def held(self) -> int:
+        """How many of its weights hold moments."""
+        return self.state["exp_avg"].numel() if "mask" in self.state else self.weight.numel()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How weights are ranked: see the arguments of ``AdamWPrune``."""
+
+    criterion: Criterion
+    exponent: float
+    ranking: str
+    min_density: float
+
+    def layer(self, index: int, part: Part, scores: compact.Scores, candidates: int) -> Layer:
+        name = f"{index} of shape {tuple(part.weight.shape)}"
+        keep = survivors_at_least(part.weight.numel(), self.min_density)
+        return Layer(name, tuple(part.weight.shape), candidates, scores, keep)
+
+    def layers(self, parts: Sequence[Part]) -> list[Layer]:
+        """The weights that hold moments, with their scores."""
+        return [
+            self.layer(i, p, compact.scores(*p, self.criterion, self.exponent), p.held) for i, p in enumerate(parts)
+        ]
+
+
+def start(parts: Sequence[Part], rule: Rule, sparsity: float, dynamic: bool) -> None:
+    """Before the first step: moments for as many weights as will survive, the largest ones.
+
+    In dynamic mode the others are zero from here on and every layer's number is fixed, by ERK unless the ranking is
+    uniform: initial weights say nothing about layers.
+    """
+    layers = [rule.layer(i, p, compact.magnitudes(p.weight), p.weight.numel()) for i, p in enumerate(parts)]
+    selection = Selection(layers)
+    without = round(sparsity * sum(layer.size for layer in layers))
+    ranking = "erk" if dynamic and rule.ranking != "uniform" else rule.ranking
+    bits = _cut(parts, selection, selection.numbers(without, ranking))
+    for part, new, numbers in zip(parts, bits, _counts(bits, parts), strict=True):
+        compact.start_sparse(part.state, part.weight, new, numbers, bool(part.group["fused"]))
+        if dynamic:
+            masks.zero_pruned(part.weight.detach(), new)
+
+
+def prune(parts: Sequence[Part], rule: Rule, sparsity: float, exchange: float, step: int) -> Update:
+    """Prune up to ``sparsity``, exchange a share of the survivors, and free the moments of what is pruned."""
+    size = sum(part.weight.numel() for part in parts)
+    survivors = sum(part.held for part in parts)
+    remain = min(size - round(sparsity * size), survivors)
+    layers = rule.layers(parts)
+    selection = Selection(layers)
+    numbers = selection.numbers(survivors - remain, rule.ranking)
+    update = Update(step, 1 - remain / size, selection.upper, numbers)
+    exchanged = _exchanged(layers, numbers, parts, exchange)
+    cuts = zip(layers, selection.thresholds(numbers + exchanged), strict=True)
+    bits = [compact.drop(*part[:2], kept(*cut)) for part, cut in zip(parts, cuts, strict=True)]
+    if exchanged.any():
+        _grow(parts, bits, exchanged)
+    counts = _counts(bits, parts)
+    _check(counts, remain)
+    for part, new, number, grown in zip(parts, bits, counts, exchanged, strict=True):
+        beta2 = part.group["betas"][1]
+        compact.rebuild(part.weight, part.state, new, number, compact.regrown(*part[:2], beta2) if grown else None)
+        masks.zero_pruned(part.weight.detach(), new)
+    return update
+
+
+def hand_over(parts: Sequence[Part], rule: Rule, sparsity: float, final: float, step: int) -> Update:
+    """Lean mode: prune up to ``sparsity``, and give the moments to the most important of all weights."""
+    size = sum(part.weight.numel() for part in parts)
+    pruned, without = round(sparsity * size), round(final * size)
+    layers = [rule.layer(i, p, lean.scores(*p, rule.exponent), p.weight.numel()) for i, p in enumerate(parts)]
+    selection = Selection(layers)
+    stateless = selection.numbers(without, rule.ranking)
+    # budgets by shape are rounded, so that a layer could be asked to prune one that holds moments
+    numbers = round_to_total(np.minimum(selection.numbers(pruned, rule.ranking), stateless), stateless, pruned)
+    living, bits = _cut(parts, selection, numbers), _cut(parts, selection, stateless)
+    counts = _counts(bits, parts)
+    _check(counts, size - without)
+    for part, alive, new, number in zip(parts, living, bits, counts, strict=True):
+        compact.rebuild(part.weight, part.state, new, number, lean.joining(*part))
+        masks.zero_pruned(part.weight.detach(), alive)
+    return Update(step, pruned / size, selection.upper, numbers)
+
+
+def _cut(parts: Sequence[Part], selection: Selection, numbers: np.ndarray) -> list[Tensor]:
+    """Bits of all weights but the ``numbers`` lowest of each tensor, where every weight is a candidate."""
+    cuts = zip(selection.layers, selection.thresholds(numbers), strict=True)
+    return [compact.drop(part.weight, {}, kept(*cut)) for part, cut in zip(parts, cuts, strict=True)]
+
+
+def _exchanged(layers: Sequence[Layer], numbers: np.ndarray, parts: Sequence[Part], share: float) -> np.ndarray:
+    """How many survivors of each layer change places with pruned weights, beyond what the ramp prunes."""
+    result = np.zeros(len(layers), dtype=np.int64)
+    for index, (layer, part) in enumerate(zip(layers, parts, strict=True)):
+        if share and part.weight.grad is not None:
+            left = layer.candidates - int(numbers[index])
+            result[index] = min(round(share * left), layer.size - layer.candidates, max(left - layer.keep, 0))
+    return result
+
+
+def _grow(parts: Sequence[Part], bits: list[Tensor], numbers: np.ndarray) -> None:
+    """Set the bits of the pruned weights with the largest gradients (those pruned before this update)."""
+    chosen = [index for index in range(len(parts)) if numbers[index]]
+    layers = []
+    for index in chosen:
+        weight, state, _ = parts[index]
+        pruned = weight.numel() - parts[index].held
+        slopes = compact.pruned_gradients(weight, state)
+        layers.append(Layer(f"{index} (gradient)", tuple(weight.shape), pruned, slopes))
+    staying = np.array([layer.candidates for layer in layers]) - numbers[chosen]
+    for index, layer, limit in zip(chosen, layers, Selection(layers).thresholds(staying), strict=True):
+        compact.set_bits(bits[index], *parts[index][:2], kept(layer, limit))
+
+
+def _counts(bits: Sequence[Tensor], parts: Sequence[Part]) -> list[list[int]]:
+    """Kept weights per tensor and slice, brought to the host in one transfer."""
+    counts = [masks.counts(new, part.weight.numel()) for new, part in zip(bits, parts, strict=True)]
+    flat = iter(torch.cat([part.to(counts[0].device) for part in counts]).tolist())
+    return [[next(flat) for _ in range(part.numel())] for part in counts]
+
+
+def _check(counts: list[list[int]], wanted: int) -> None:
+    found = sum(map(sum, counts))
+    if found != wanted:
+        raise AssertionError(f"{found} weights hold moments instead of {wanted}")

@@ -1,0 +1,175 @@
+"""AdamWPrune's lean mode: dense weights on a ramp, moments for those only that will survive."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lib.optimizers.adamwprune import AdamWPrune
+from lib.pruning import masks
+from tests.lib.optimizers.test_adamwprune import assert_equal, net, prune, run, set_gradients
+
+
+def lean(model: nn.Module, **settings: Any) -> AdamWPrune:
+    return prune(model, mode="lean", **settings)
+
+
+def zeros(model: nn.Module) -> int:
+    return sum(int((weight == 0).sum()) for weight in model.parameters() if weight.dim() == 2)
+
+
+@pytest.mark.parametrize("way", [{"foreach": False}, {"fused": True}])
+def test_states_are_as_small_at_every_step_as_at_the_end(way: dict[str, bool]) -> None:
+    model = net((64, 128, 64))
+    optimizer = lean(model, sparsity=0.9, start_step=6, **way)
+    weights = 2 * 64 * 128
+    survivors = weights - round(0.9 * weights)
+    expected = {"optimizer_state": 8 * (survivors + 192) + 16, "pruning_state": weights // 8}
+    for step in range(25):
+        run(model, optimizer, range(step, step + 1))
+        assert optimizer.memory_bytes() == expected
+        tensors = [v for state in optimizer.state.values() for v in state.values() if isinstance(v, torch.Tensor)]
+        assert sum(t.numel() * t.element_size() for t in tensors) == sum(expected.values())  # and nothing beside
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    sizes=st.lists(st.integers(2, 40), min_size=2, max_size=4),
+    sparsity=st.floats(0.05, 0.9),
+    start_step=st.integers(0, 7),
+    interval=st.integers(1, 5),
+    ranking=st.sampled_from(["global", "layer_adaptive", "uniform", "erk"]),
+    fused=st.booleans(),
+)
+def test_the_ramp_is_exact_and_what_is_pruned_stays_pruned(
+    sizes: list[int], sparsity: float, start_step: int, interval: int, ranking: str, fused: bool
+) -> None:
+    model = net(tuple(sizes))
+    try:
+        optimizer = lean(
+            model, sparsity=sparsity, start_step=start_step, update_interval=interval, ranking=ranking, fused=fused
+        )
+    except ValueError as error:
+        assert "min_density" in str(error)
+        return
+    size = sum(weight.numel() for weight in model.parameters() if weight.dim() == 2)
+    gone = [torch.zeros_like(weight, dtype=torch.bool) for weight in model.parameters()]
+    expected = 0
+    for step in range(26):
+        run(model, optimizer, range(step, step + 1))
+        if optimizer.schedule.is_update(step + 1):
+            expected = round(optimizer.schedule.sparsity(step + 1) * size)
+        assert zeros(model) == expected
+        assert optimizer.sparsity() == pytest.approx(expected / size)
+        for weight, before in zip(model.parameters(), gone, strict=True):
+            assert weight[before].eq(0).all()
+            if weight.dim() == 2:
+                before |= weight == 0
+    assert expected == round(sparsity * size)
+
+
+def test_weights_without_moments_take_gradient_steps_scaled_by_their_rows() -> None:
+    weight = nn.Parameter(torch.tensor([[4.0, -1.0, 2.0, 0.5]]))
+    optimizer = AdamWPrune(
+        [weight], lr=0.1, weight_decay=0.5, sparsity=0.5, start_step=10, end_step=20, update_interval=5, mode="lean"
+    )
+    weight.grad = torch.tensor([[1.0, -3.0, 1.0, 5.0]])  # mean square 9
+    optimizer.step()
+    # 4 and 2 hold moments, so that Adam's first step moves them by 0.1; the others move by 0.1 g / 3
+    assert masks.unpack(optimizer.state[weight]["mask"], 0, 4).tolist() == [True, False, True, False]
+    decayed = torch.tensor([[4.0, -1.0, 2.0, 0.5]]) * 0.95
+    torch.testing.assert_close(weight.data, decayed - torch.tensor([[0.1, -0.1, 0.1, 0.1 * 5 / 3]]))
+
+
+def test_moments_go_to_the_weights_that_matter_most_and_start_at_the_scale_of_their_tensor() -> None:
+    weight = nn.Parameter(torch.tensor([[4.0, 3.0, 0.1, 0.2]]))
+    optimizer = AdamWPrune(
+        [weight], lr=1.0, weight_decay=0.0, sparsity=0.5, start_step=1, end_step=20, update_interval=1, mode="lean"
+    )
+    weight.grad = torch.tensor([[8.0, 0.0, -8.0, 0.0]])
+    optimizer.step()  # 4 becomes 3, and 0.1 more than 1: it takes over from none of the first two unless it is larger
+    state = optimizer.state[weight]
+    assert masks.unpack(state["mask"], 0, 4).tolist() == [True, False, True, False]
+    assert state["exp_avg"].tolist() == pytest.approx([0.8, 0.0])  # the one that joined has no direction yet
+    assert (state["exp_avg_sq"] / (1 - 0.999)).tolist() == pytest.approx([64.0, 32.0], rel=1e-4)
+
+
+def test_a_layer_that_starts_at_zero_is_not_taken_for_pruned() -> None:
+    model = net()
+    nn.init.zeros_(model[2].weight)
+    optimizer = lean(model, start_step=3)
+    run(model, optimizer, range(2))
+    assert model[2].weight.ne(0).all()
+    assert optimizer.sparsity() == 0.0
+
+
+def test_after_the_ramp_it_is_the_masked_adamw_bit_for_bit() -> None:
+    model = net()
+    optimizer = lean(model, foreach=False, weight_decay=0.1)
+    run(model, optimizer, range(20))
+    reference = copy.deepcopy(model)
+    dense = torch.optim.AdamW(reference.parameters(), 0.01, weight_decay=0.1, foreach=False)
+    run(reference, dense, range(1))  # makes states
+    with torch.no_grad():
+        for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+            theirs.copy_(ours)
+            state = optimizer.state[ours]
+            alive = masks.unpack(state["mask"], 0, ours.numel()) if "mask" in state else torch.ones_like(ours) > 0
+            for name in ("exp_avg", "exp_avg_sq"):
+                dense.state[theirs][name].zero_()[alive.view_as(ours)] = state[name]
+            dense.state[theirs]["step"].fill_(20)
+    for step in range(20, 30):
+        set_gradients(model, step)
+        set_gradients(reference, step)
+        optimizer.step()
+        dense.step()
+        for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+            if "mask" in optimizer.state[ours]:
+                masks.zero_pruned(theirs.data, optimizer.state[ours]["mask"])
+        assert_equal(model, reference)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_compiled_steps_agree_with_torchs_operations(layout: torch.memory_format, monkeypatch: Any) -> None:
+    monkeypatch.setattr(masks, "SLICE", 1 << 12)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(16, 64, 3), nn.Conv2d(64, 40, 3)).to(memory_format=layout)
+    other = copy.deepcopy(model)
+    compiled = lean(model, maximize=True, weight_decay=0.1, fused=True)
+    plain = lean(other, maximize=True, weight_decay=0.1, foreach=False)
+    for steps in (range(12), range(12, 30)):
+        run(model, compiled, steps)
+        run(other, plain, steps)
+        for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+            assert torch.equal(ours == 0, theirs == 0)
+
+
+def test_a_layer_that_never_has_a_gradient_is_pruned_first() -> None:
+    model = net()
+    optimizer = lean(model, sparsity=0.5)
+    for step in range(22):
+        set_gradients(model, step)
+        model[2].weight.grad = None
+        optimizer.step()
+    size = 13 * 16 + 16 * 10 + 10 * 3
+    assert zeros(model) == round(0.5 * size)
+    assert int((model[2].weight == 0).sum()) == 160 - 2  # its floor, a hundredth, is left
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"criterion": "movement"}, "criterion must be fisher in lean mode, got 'movement'"),
+        ({"regrowth": 0.1}, r"regrowth must be 0 in lean mode, got 0.1"),
+    ],
+)
+def test_what_lean_mode_cannot_do_is_named(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        lean(net(), **wrong)
