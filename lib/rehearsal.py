@@ -22,7 +22,7 @@ from .config import RunConfig
 from .data import Data
 from .datacheck import check, list_images
 from .livebytes import Bytes, LiveBytes
-from .optimizers import compact
+from .optimizers import compact, lean
 from .optimizers.adamwprune import AdamWPrune
 from .pruning import masks
 from .pruning.movement import Movement
@@ -198,7 +198,7 @@ def set_stage(optimizer: torch.optim.Optimizer, pruner: Pruner, stage: str) -> N
         if optimizer.mode != "gradual":
             sparsity = schedule.final
         if stage != "start" or optimizer.mode != "gradual":
-            make_sparse(optimizer, sparsity)
+            make_sparse(optimizer, sparsity, stage == "after")
             never = 1 << 60  # an update would have to look at weights
             optimizer.steps = never + 2 if stage == "after" else 1
             optimizer.schedule = replace(schedule, start=never, end=never + 1, interval=never)
@@ -213,8 +213,8 @@ def set_stage(optimizer: torch.optim.Optimizer, pruner: Pruner, stage: str) -> N
         pruner.values.clear()
 
 
-def make_sparse(optimizer: AdamWPrune, sparsity: float) -> None:
-    """Compact states for as many weights as survive, spread evenly."""
+def make_sparse(optimizer: AdamWPrune, sparsity: float, ended: bool) -> None:
+    """Compact states for as many weights as survive, spread evenly; `ended`: the ramp lies behind."""
     for group in optimizer.param_groups:
         for weight in group["params"]:
             if not group.get("prunable"):
@@ -224,3 +224,5 @@ def make_sparse(optimizer: AdamWPrune, sparsity: float) -> None:
             ends = [stop - round(sparsity * stop) for _, stop in masks.slices(size)]
             kept = [after - before for before, after in zip([0, *ends], ends, strict=False)]
             compact.start_sparse(optimizer.state[weight], weight, bits, kept, bool(group["fused"]))
+            if optimizer.mode == "lean" and not ended:
+                lean.start(weight, optimizer.state[weight])

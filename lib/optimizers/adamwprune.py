@@ -52,9 +52,11 @@ class AdamWPrune(Optimizer):
         exponent: a of ``|w| * v_hat^a``, in [0, 1]; 0 ranks by magnitude.
         ranking: ``global``, ``layer_adaptive``, ``uniform`` or ``erk``, see ``lib/pruning/ranking.py``.
         min_density: share of its weights that every layer keeps at least.
-        mode: ``gradual`` ramps up; ``dynamic`` is sparse from the first step (layers by ``erk``, or ``uniform`` if that
-            is the ranking; the largest initial weights survive) and only exchanges weights after that, so that the
-            peak of the memory is its end.
+        mode: ``gradual`` ramps up. ``lean`` ramps up too, but from the first step only as many weights as will survive
+            hold moments (see ``lean.py``), so that the peak of the memory is hardly above its end; it needs the
+            criterion ``fisher`` and no regrowth. ``dynamic`` is sparse from the first step (layers by ``erk``, or
+            ``uniform`` if that is the ranking; the largest initial weights survive) and only exchanges weights after
+            that, so that the peak of the memory is its end.
         regrowth: share of a layer's survivors exchanged at an update for the pruned weights of largest gradient, in
             [0, 0.5], decaying to 0 along the ramp (RigL, arXiv 1911.11134). A regrown weight starts at zero with
             ``v_hat = g^2``, so that its first steps are of ordinary size.

@@ -1,10 +1,10 @@
 """Weights that train without moments: what AdamWPrune's lean mode does to one weight tensor until its ramp ends.
 
 As many weights as will survive hold moments (see ``compact``; here the mask says which). The others are dense all the
-same and take gradient steps: each row of a tensor, the weights of one output, scaled to Adam's step by the root mean
-square of its gradient. Nothing is stored for them. Once pruning has begun, a zero among them is a pruned weight.
+same. Each takes gradient steps scaled by one second moment for its whole row, the weights of one output, which is all
+that is stored for them. Once pruning has begun, a zero among them is a pruned weight.
 
-That a whole row can share one second moment is the finding of Adam-mini (Zhang et al. 2024, arXiv 2406.16793).
+That a row can share one second moment is the finding of Adam-mini (Zhang et al. 2024, arXiv 2406.16793).
 """
 
 from __future__ import annotations
@@ -21,8 +21,16 @@ from . import compact
 from .compact import Fresh, Scores, State
 
 
+def start(weight: Tensor, state: State) -> None:
+    """The rows' second moments before the first step."""
+    state["row_avg_sq"] = torch.zeros(weight.shape[0], dtype=weight.dtype, device=weight.device)
+
+
 def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], pruning: bool) -> None:
-    """Step the weights that hold no moments, in place: ``w <- w - lr * weight_decay * w - lr * g / (rms(g) + eps)``.
+    """Step the weights that hold no moments, in place, after the others have been stepped::
+
+        u <- beta2 u + (1 - beta2) mean(g^2)     over a row
+        w <- w - lr * weight_decay * w - lr * g / (sqrt(u / (1 - beta2^t)) + eps)
 
     Args:
         tensors: prunable weights, each with its state.
@@ -30,35 +38,31 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], pruning
         pruning: whether pruning has begun, so that zeros stay zeros.
     """
     rate, decay = float(group["lr"]), float(group["lr"]) * group["weight_decay"]
+    beta2 = group["betas"][1]
     for weight, state in tensors:
-        scales = row_squares(weight).sqrt_().add_(group["eps"]).reciprocal_().mul_(-rate if group["maximize"] else rate)
-        vector, slope = masks.flat(weight.detach()), masks.flat(compact.gradient(weight))
+        slope = compact.gradient(weight)
+        norms = torch.linalg.vector_norm(slope.view(-1, 1) if weight.dim() < 2 else slope, dim=_inner(weight))
+        state["row_avg_sq"].mul_(beta2).add_(norms.square_(), alpha=(1 - beta2) * weight.shape[0] / weight.numel())
+        scales = rate / (_second_moments(state, group).sqrt_() + group["eps"])
+        vector, slope = masks.flat(weight.detach()), masks.flat(slope)
         for start, stop in masks.slices(vector.numel()):
             part = vector[start:stop]
             without = masks.unpack(state["mask"], start, stop).logical_not_()
             if pruning:
                 without.logical_and_(part != 0)
-            change = (slope[start:stop] * _spread(scales, weight, start, stop)).add_(part, alpha=decay)
-            part.sub_(change.mul_(without))
-
-
-def row_squares(weight: Tensor) -> Tensor:
-    """Mean squared gradient of each row, which stands in for the second moments that are not held; shape (rows,)."""
-    if weight.grad is None:
-        return torch.zeros(weight.shape[:1], dtype=weight.dtype, device=weight.device)
-    if weight.dim() < 2:
-        return weight.grad.square()
-    return torch.linalg.vector_norm(weight.grad, dim=tuple(range(1, weight.dim()))).square_() / weight[0].numel()
+            change = slope[start:stop] * _spread(scales, weight, start, stop)
+            change.neg_() if group["maximize"] else change
+            part.sub_(change.add_(part, alpha=decay).mul_(without))
 
 
 def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float) -> Scores:
-    """``|w| * v_hat^exponent`` of all weights, slice by slice."""
+    """``|w| * v_hat^exponent`` of all weights, slice by slice; the row's v_hat where a weight has none."""
     correction = _correction(state, group)
-    vector, squares = masks.flat(weight.detach()), row_squares(weight).float()
+    vector, rows = masks.flat(weight.detach()), _second_moments(state, group).float()
 
     def everywhere() -> Iterator[Tensor]:
         for start, stop, first, last in compact.bounds(weight, state):
-            v = _spread(squares, weight, start, stop)
+            v = _spread(rows, weight, start, stop)
             where = masks.positions(state["mask"], start, stop, last - first)
             v.index_copy_(0, where, state["exp_avg_sq"][first:last].float() / correction)
             yield fisher(vector[start:stop].float(), v, v, exponent)
@@ -66,10 +70,19 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float)
     return everywhere
 
 
-def joining(weight: Tensor, state: State, group: dict[str, Any]) -> Fresh:
-    """Weights that are given moments start with the ``v_hat`` of their row."""
-    second_moments = row_squares(weight) * _correction(state, group)
-    return lambda start, stop: _spread(second_moments, weight, start, stop)
+def joining(weight: Tensor, state: State) -> Fresh:
+    """Weights that are given moments start with the second moment of their row."""
+    return lambda start, stop: _spread(state["row_avg_sq"], weight, start, stop)
+
+
+def _inner(weight: Tensor) -> tuple[int, ...]:
+    return tuple(range(1, max(weight.dim(), 2)))
+
+
+def _second_moments(state: State, group: dict[str, Any]) -> Tensor:
+    """``v_hat`` of each row."""
+    moments: Tensor = state["row_avg_sq"] / _correction(state, group)
+    return moments
 
 
 def _spread(rows: Tensor, weight: Tensor, start: int, stop: int) -> Tensor:

@@ -70,6 +70,8 @@ def start(parts: Sequence[Part], rule: Rule, sparsity: float, dynamic: bool) -> 
         compact.start_sparse(part.state, part.weight, new, numbers, bool(part.group["fused"]))
         if dynamic:
             masks.zero_pruned(part.weight.detach(), new)
+        else:
+            lean.start(part.weight, part.state)
 
 
 def prune(parts: Sequence[Part], rule: Rule, sparsity: float, exchange: float, step: int) -> Update:
@@ -108,8 +110,10 @@ def hand_over(parts: Sequence[Part], rule: Rule, sparsity: float, final: float, 
     counts = _counts(bits, parts)
     _check(counts, size - without)
     for part, alive, new, number in zip(parts, living, bits, counts, strict=True):
-        compact.rebuild(part.weight, part.state, new, number, lean.joining(*part))
+        compact.rebuild(part.weight, part.state, new, number, lean.joining(*part[:2]))
         masks.zero_pruned(part.weight.detach(), alive)
+        if sparsity == final:
+            del part.state["row_avg_sq"]
     return Update(step, pruned / size, selection.upper, numbers)
 
 
