@@ -177,7 +177,8 @@ class AdamWPrune(Optimizer):
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "steps"})
         self.steps = int(state_dict["steps"])
         for weight, state in self.state.items():
-            compact.follow_memory_order(weight, state)
+            if state:  # a tensor that has not been stepped yet has none
+                compact.follow_memory_order(weight, state)
 
     def _parts(self) -> list[updates.Part]:
         """The prunable tensors."""

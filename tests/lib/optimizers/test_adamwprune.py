@@ -196,7 +196,7 @@ def test_nothing_else_is_kept_per_weight() -> None:
 @pytest.mark.parametrize(
     "settings", [{}, {"regrowth": 0.3}, {"mode": "dynamic", "regrowth": 0.3}, {"mode": "lean"}, {"fused": True}]
 )
-@pytest.mark.parametrize("stop", [1, 9, 22])
+@pytest.mark.parametrize("stop", [0, 1, 9, 22])
 def test_a_saved_state_goes_on_bit_for_bit(settings: dict[str, Any], stop: int) -> None:
     whole = net()
     run(whole, prune(whole, **settings), range(30))
