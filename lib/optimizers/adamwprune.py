@@ -194,8 +194,10 @@ class AdamWPrune(Optimizer):
         """What the schedule asks for after the step just taken."""
         schedule, sparsity = self.schedule, self.schedule.sparsity(self.steps)
         due = schedule.is_early_update if self.mode == "lean" else schedule.is_update
+        if not due(self.steps):
+            return
         parts = [part for part in self._parts() if "exp_avg" in part.state]
-        if not parts or not due(self.steps):
+        if not parts:
             return
         if self.mode == "lean":
             self.latest = updates.hand_over(parts, self.rule, sparsity, schedule.final, self.steps)

@@ -89,13 +89,13 @@ def test_weights_without_moments_take_gradient_steps_scaled_by_their_rows() -> N
     torch.testing.assert_close(weight.data, decayed - torch.tensor([[0.1, -0.1, 0.1, 0.1 * 5 / 3]]))
 
 
-def test_moments_go_to_the_weights_that_matter_most_and_start_at_the_scale_of_their_tensor() -> None:
+def test_moments_go_to_the_weights_that_matter_most_and_start_at_the_scale_of_their_row() -> None:
     weight = nn.Parameter(torch.tensor([[4.0, 3.0, 0.1, 0.2]]))
     optimizer = AdamWPrune(
         [weight], lr=1.0, weight_decay=0.0, sparsity=0.5, start_step=1, end_step=20, update_interval=1, mode="lean"
     )
     weight.grad = torch.tensor([[8.0, 0.0, -8.0, 0.0]])
-    optimizer.step()  # 4 becomes 3, and 0.1 more than 1: it takes over from none of the first two unless it is larger
+    optimizer.step()  # 4 becomes 3 and 3 stays, with second moments 64 and 0; 0.1 becomes 1.5, with its row's 32
     state = optimizer.state[weight]
     assert masks.unpack(state["mask"], 0, 4).tolist() == [True, False, True, False]
     assert state["exp_avg"].tolist() == pytest.approx([0.8, 0.0])  # the one that joined has no direction yet

@@ -64,3 +64,11 @@ def test_exchange_decays_from_its_start_to_nothing() -> None:
     assert exchange_share(0.3, 0.0) == pytest.approx(0.3)
     assert exchange_share(0.3, 0.5) == pytest.approx(0.15)
     assert exchange_share(0.3, 1.0) == pytest.approx(0.0)
+
+
+def test_early_updates_begin_before_the_ramp_and_are_the_ramps_own_from_there() -> None:
+    schedule = CubicSchedule(0.5, 10, 20, 4)
+    assert [step for step in range(30) if schedule.is_early_update(step)] == [4, 8, 14, 18, 20]
+    assert [step for step in range(30) if schedule.is_update(step)] == [14, 18, 20]
+    assert schedule.first_update == 14
+    assert not any(CubicSchedule(0.0, 10, 20, 4).is_early_update(step) for step in range(30))
