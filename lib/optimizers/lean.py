@@ -38,21 +38,20 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], pruning
         pruning: whether pruning has begun, so that zeros stay zeros.
     """
     rate, decay = float(group["lr"]), float(group["lr"]) * group["weight_decay"]
-    beta2 = group["betas"][1]
+    sign, beta2 = -1.0 if group["maximize"] else 1.0, group["betas"][1]
     for weight, state in tensors:
-        slope = compact.gradient(weight)
-        norms = torch.linalg.vector_norm(slope.view(-1, 1) if weight.dim() < 2 else slope, dim=_inner(weight))
-        state["row_avg_sq"].mul_(beta2).add_(norms.square_(), alpha=(1 - beta2) * weight.shape[0] / weight.numel())
-        scales = rate / (_second_moments(state, group).sqrt_() + group["eps"])
-        vector, slope = masks.flat(weight.detach()), masks.flat(slope)
-        for start, stop in masks.slices(vector.numel()):
-            part = vector[start:stop]
-            without = masks.unpack(state["mask"], start, stop).logical_not_()
+        vector, slope = masks.flat(weight.detach()), masks.flat(compact.gradient(weight))
+        rows = slope.view(weight.shape[0], -1)
+        squares = torch.linalg.vector_norm(rows, dim=1).square_()
+        state["row_avg_sq"].mul_(beta2).add_(squares, alpha=(1 - beta2) / rows.shape[1])
+        scales = sign * rate / (_second_moments(state, group).sqrt_() + group["eps"])
+        for first, last in masks.slices(vector.numel()):
+            part = vector[first:last]
+            without = masks.unpack(state["mask"], first, last).logical_not_()
             if pruning:
                 without.logical_and_(part != 0)
-            change = slope[start:stop] * _spread(scales, weight, start, stop)
-            change.neg_() if group["maximize"] else change
-            part.sub_(change.add_(part, alpha=decay).mul_(without))
+            change = (slope[first:last] * _spread(scales, weight, first, last)).add_(part, alpha=decay)
+            part.sub_(change.mul_(without))
 
 
 def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float) -> Scores:
@@ -73,10 +72,6 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float)
 def joining(weight: Tensor, state: State) -> Fresh:
     """Weights that are given moments start with the second moment of their row."""
     return lambda start, stop: _spread(state["row_avg_sq"], weight, start, stop)
-
-
-def _inner(weight: Tensor) -> tuple[int, ...]:
-    return tuple(range(1, max(weight.dim(), 2)))
 
 
 def _second_moments(state: State, group: dict[str, Any]) -> Tensor:

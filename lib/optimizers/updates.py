@@ -44,15 +44,10 @@ class Rule:
     min_density: float
 
     def layer(self, index: int, part: Part, scores: compact.Scores, candidates: int) -> Layer:
+        """What the ranking needs to know of a tensor of which ``candidates`` weights have scores."""
         name = f"{index} of shape {tuple(part.weight.shape)}"
         keep = survivors_at_least(part.weight.numel(), self.min_density)
         return Layer(name, tuple(part.weight.shape), candidates, scores, keep)
-
-    def layers(self, parts: Sequence[Part]) -> list[Layer]:
-        """The weights that hold moments, with their scores."""
-        return [
-            self.layer(i, p, compact.scores(*p, self.criterion, self.exponent), p.held) for i, p in enumerate(parts)
-        ]
 
 
 def start(parts: Sequence[Part], rule: Rule, sparsity: float, dynamic: bool) -> None:
@@ -79,7 +74,9 @@ def prune(parts: Sequence[Part], rule: Rule, sparsity: float, exchange: float, s
     size = sum(part.weight.numel() for part in parts)
     survivors = sum(part.held for part in parts)
     remain = min(size - round(sparsity * size), survivors)
-    layers = rule.layers(parts)
+    layers = [
+        rule.layer(i, p, compact.scores(*p, rule.criterion, rule.exponent), p.held) for i, p in enumerate(parts)
+    ]
     selection = Selection(layers)
     numbers = selection.numbers(survivors - remain, rule.ranking)
     update = Update(step, 1 - remain / size, selection.upper, numbers)
