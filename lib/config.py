@@ -255,7 +255,7 @@ def _contradictions(config: RunConfig) -> list[str]:
             f"allowed 0 to {1 - floor:g}"
         )
     if config.mode == "lean" and config.criterion != "fisher":
-        found.append(f"criterion={config.criterion}: lean mode ranks by fisher only")
+        found.append(f"criterion={config.criterion}: not fisher, by which lean mode ranks, allowed fisher")
     if config.mode == "lean" and config.regrowth:
         found.append(f"regrowth={config.regrowth}: not 0, but in lean mode nothing pruned returns, allowed 0")
     return found
