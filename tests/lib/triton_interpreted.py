@@ -78,7 +78,7 @@ def test_a_ramp_ends_as_with_torchs_operations(layout: torch.memory_format, monk
 
     def by_kernels(tensors: list[tuple[torch.Tensor, dict[str, Any]]], group: dict[str, Any]) -> None:
         calls.append(len(tensors))
-        flat = [(masks.flat(w.detach()), masks.flat(compact._gradient(w)), state) for w, state in tensors]
+        flat = [(masks.flat(w.detach()), masks.flat(compact.gradient(w)), state) for w, state in tensors]
         triton_step.step(flat, group)
 
     monkeypatch.setattr(compact, "step", by_kernels)
