@@ -23,6 +23,8 @@ State = dict[str, Any]
 Scores = Callable[[], Iterator[Tensor]]
 Fresh = Callable[[int, int], Tensor]  # second moments of the weights between two places, should they join now
 
+ROOTS = {0.5: 1, 0.25: 2}  # exponents that compiled code can take, as square roots one after the other
+
 
 def adamw_step(
     group: dict[str, Any],
@@ -122,7 +124,7 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], criterion: Crite
     correction1 = 1 - group["betas"][0] ** state["step"]
     correction2 = 1 - group["betas"][1] ** state["step"]
     vector = masks.flat(weight.detach())
-    roots = {0.5: 1, 0.25: 2}.get(exponent) if criterion is fisher else None
+    roots = ROOTS.get(exponent) if criterion is fisher else None
 
     def compiled() -> Iterator[Tensor]:
         assert roots is not None
@@ -196,7 +198,7 @@ def start_sparse(state: State, weight: Tensor, bits: Tensor, kept: list[int], fu
     state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device if fused else "cpu")
     state["exp_avg"] = torch.zeros(number, dtype=weight.dtype, device=weight.device)
     state["exp_avg_sq"] = torch.zeros(number, dtype=weight.dtype, device=weight.device)
-    _set_mask(state, weight, bits, kept)
+    set_mask(state, weight, bits, kept)
 
 
 def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], fresh: Fresh | None) -> None:
@@ -227,7 +229,7 @@ def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], fresh: 
             torch.index_select(dense, 0, survivors, out=new[begin : begin + number])
             begin += number
         state[name] = new
-    _set_mask(state, weight, bits, kept)
+    set_mask(state, weight, bits, kept)
 
 
 def follow_memory_order(weight: Tensor, state: State) -> None:
@@ -268,7 +270,8 @@ def _bits(bits: Tensor | None, start: int, stop: int) -> Tensor | None:
     return None if bits is None else bits[start // 8 : masks.packed_size(stop)]
 
 
-def _set_mask(state: State, weight: Tensor, bits: Tensor, kept: list[int]) -> None:
+def set_mask(state: State, weight: Tensor, bits: Tensor, kept: list[int]) -> None:
+    """Take up a mask and what is told of it: survivors per slice, memory order."""
     state["mask"], state["kept"] = bits, kept
     state["channels_last"] = _is_channels_last(weight)
 

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import native
 from ..pruning import masks
 from ..pruning.criteria import fisher
 from . import compact
-from .compact import Fresh, Scores, State
+from .compact import Scores, State
 
 
 def start(weight: Tensor, state: State) -> None:
@@ -39,25 +40,54 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], pruning
     """
     rate, decay = float(group["lr"]), float(group["lr"]) * group["weight_decay"]
     sign, beta2 = -1.0 if group["maximize"] else 1.0, group["betas"][1]
+    compiled: list[native.Rest] = []
+    held = []  # kept alive until the step is done
     for weight, state in tensors:
         vector, slope = masks.flat(weight.detach()), masks.flat(compact.gradient(weight))
         rows = slope.view(weight.shape[0], -1)
         squares = torch.linalg.vector_norm(rows, dim=1).square_()
         state["row_avg_sq"].mul_(beta2).add_(squares, alpha=(1 - beta2) / rows.shape[1])
         scales = sign * rate / (_second_moments(state, group).sqrt_() + group["eps"])
-        for first, last in masks.slices(vector.numel()):
-            part = vector[first:last]
-            without = masks.unpack(state["mask"], first, last).logical_not_()
-            if pruning:
-                without.logical_and_(part != 0)
-            change = (slope[first:last] * _spread(scales, weight, first, last)).add_(part, alpha=decay)
-            part.sub_(change.mul_(without))
+        if group["fused"] and all(map(native.here, (vector, slope, scales))):
+            held += [slope, scales]
+            compiled += _compiled_slices(vector, slope, scales, state["mask"], decay, pruning)
+        else:
+            _step(vector, slope, scales, state["mask"], decay, pruning)
+    if compiled:
+        native.scaled_step(compiled)
+
+
+def _compiled_slices(
+    vector: Tensor, slope: Tensor, scales: Tensor, bits: Tensor, decay: float, pruning: bool
+) -> Iterator[native.Rest]:
+    w, g, mask, rows = (tensor.data_ptr() for tensor in (vector, slope, bits, scales))
+    length = vector.numel() // scales.numel()
+    for start, stop in masks.slices(vector.numel()):
+        addresses = (w + 4 * start, g + 4 * start, mask + start // 8, rows)
+        yield native.Rest(*addresses, length, start, stop - start, decay, pruning)
+
+
+def _step(vector: Tensor, slope: Tensor, scales: Tensor, bits: Tensor, decay: float, pruning: bool) -> None:
+    for start, stop in masks.slices(vector.numel()):
+        part = vector[start:stop]
+        without = masks.unpack(bits, start, stop).logical_not_()
+        if pruning:
+            without.logical_and_(part != 0)
+        change = (slope[start:stop] * _spread(scales, vector, start, stop)).add_(part, alpha=decay)
+        part.sub_(change.mul_(without))
 
 
 def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float) -> Scores:
     """``|w| * v_hat^exponent`` of all weights, slice by slice; the row's v_hat where a weight has none."""
     correction = _correction(state, group)
     vector, rows = masks.flat(weight.detach()), _second_moments(state, group).float()
+
+    def compiled() -> Iterator[Tensor]:
+        powers, length, number = rows.pow(exponent), vector.numel() // rows.numel(), float(correction)
+        for start, stop, first, last in compact.bounds(weight, state):
+            v, bits = state["exp_avg_sq"][first:last], state["mask"][start // 8 :]
+            here = native.Rows(powers, length, start)
+            yield native.fisher_lean(vector[start:stop], v, bits, here, number, compact.ROOTS[exponent])
 
     def everywhere() -> Iterator[Tensor]:
         for start, stop, first, last in compact.bounds(weight, state):
@@ -66,12 +96,26 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float)
             v.index_copy_(0, where, state["exp_avg_sq"][first:last].float() / correction)
             yield fisher(vector[start:stop].float(), v, v, exponent)
 
-    return everywhere
+    fast = group["fused"] and exponent in compact.ROOTS and native.here(weight) and native.here(state["exp_avg_sq"])
+    return compiled if fast else everywhere
 
 
-def joining(weight: Tensor, state: State) -> Fresh:
-    """Weights that are given moments start with the second moment of their row."""
-    return lambda start, stop: _spread(state["row_avg_sq"], weight, start, stop)
+def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int]) -> None:
+    """Carry the moments over to a new mask; a weight that is given moments starts with the second moment of its row."""
+    rows = state["row_avg_sq"]
+    if not all(map(native.here, (weight, rows, state["exp_avg"], state["exp_avg_sq"]))):
+        compact.rebuild(weight, state, bits, kept, lambda start, stop: _spread(rows, weight, start, stop))
+        return
+    length = weight.numel() // rows.numel()
+    for name in ("exp_avg", "exp_avg_sq"):  # one after the other: only one of them exists twice at a time
+        old, new, begin = state[name], torch.empty(sum(kept), dtype=rows.dtype), 0
+        for (start, stop, first, last), number in zip(compact.bounds(weight, state), kept, strict=True):
+            before, after = (mask[start // 8 :] for mask in (state["mask"], bits))
+            fresh = native.Rows(rows, length, start) if name == "exp_avg_sq" else None
+            native.join(before, after, old[first:last], fresh, stop - start, new[begin : begin + number])
+            begin += number
+        state[name] = new
+    compact.set_mask(state, weight, bits, kept)
 
 
 def _second_moments(state: State, group: dict[str, Any]) -> Tensor:

@@ -107,7 +107,7 @@ def hand_over(parts: Sequence[Part], rule: Rule, sparsity: float, final: float, 
     counts = _counts(bits, parts)
     _check(counts, size - without)
     for part, alive, new, number in zip(parts, living, bits, counts, strict=True):
-        compact.rebuild(part.weight, part.state, new, number, lean.joining(*part[:2]))
+        lean.rebuild(part.weight, part.state, new, number)
         masks.zero_pruned(part.weight.detach(), alive)
         if sparsity == final:
             del part.state["row_avg_sq"]

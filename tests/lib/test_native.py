@@ -135,6 +135,30 @@ def test_compiled_mask_updates_keep_the_bits_and_values_that_are_to_be_kept(
     assert torch.equal(out[:-1], survivors[keep]) and out[-1] == 7.0
 
 
+@needs_compiler
+@given(SIZES, DENSITIES, DENSITIES, st.integers(1, 700), st.integers(0, 5000), st.sampled_from([(1, 0.5), (2, 0.25)]))
+def test_compiled_rows_stand_in_for_weights_without_moments(
+    size: int, density: float, share: float, length: int, place: int, power: tuple[int, float]
+) -> None:
+    alive, weight = slice_of(size, density, seed=place)
+    generator = torch.Generator().manual_seed(length)
+    values, v = torch.rand((place + size) // length + 1, generator=generator), torch.rand(int(alive.sum()))
+    rows = values.repeat_interleave(length)[place : place + size]
+
+    everywhere = rows.clone()
+    everywhere[alive] = v / 0.3
+    expected = criteria.fisher(weight, everywhere, everywhere, power[1])
+    powers = native.Rows(values.pow(power[1]), length, place)
+    found = native.fisher_lean(weight, v, masks.pack(alive), powers, 0.3, power[0])
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-12)
+
+    wanted = torch.rand(size, generator=generator) < share
+    for fresh, background in ((native.Rows(values, length, place), rows), (None, torch.zeros(size))):
+        out = torch.full((int(wanted.sum()) + 1,), 7.0)
+        native.join(masks.pack(alive), masks.pack(wanted), v, fresh, size, out[:-1])
+        assert torch.equal(out[:-1], background.clone().masked_scatter_(alive, v)[wanted]) and out[-1] == 7.0
+
+
 def test_work_is_shared_out_evenly_and_little_work_not_at_all() -> None:
     parts = [native.Slice(size=size) for size in (1 << 18,) * 7]
     assert [len(share) for share in native._shares(parts, 3)] == [2, 3, 2]

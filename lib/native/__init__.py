@@ -1,4 +1,4 @@
-"""Compiled loops over the bits of masks on the CPU: built on demand from native.c, never required.
+"""Compiled loops over the bits of masks on the CPU, and Python's side of them. Never required: see ``build.py``.
 
 Where no C compiler is found, or the folder for compiled files cannot be written, ``load()`` gives None and torch's and
 numpy's own operations do the work. Positions are the same either way; an AdamW step agrees to rounding, as torch's
@@ -8,43 +8,30 @@ fused and unfused AdamW do.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
-import platform
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-SOURCE = Path(__file__).with_name("native.c")
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+from .build import load
 
 LEAST_SHARE = 1 << 17  # weights; waking a thread costs more than it saves for fewer
 
 
-# p: address, l: whole number, i: small whole number, f: float
-_TYPES = {"p": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctypes.c_float}
-_ARGUMENTS = {"ones": "plp", "fisher": "ppplfip", "tally": "plip", "keep": "plilp", "carry": "pplpp", "narrow": "ppllp"}
-
-
 class Settings(ctypes.Structure):
-    """``struct settings`` of native.c."""
+    """``struct settings`` of step.c."""
 
     _fields_ = tuple(
-        (name, ctypes.c_float)
-        for name in ("decay", "weight1", "beta2", "weight2", "root2", "eps", "step_size", "sign")
+        (name, ctypes.c_float) for name in ("decay", "weight1", "beta2", "weight2", "root2", "eps", "step_size", "sign")
     )
 
 
 class Slice(ctypes.Structure):
-    """``struct slice`` of native.c."""
+    """``struct slice`` of step.c."""
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("w", "g", "m", "v", "bits")),
@@ -53,22 +40,29 @@ class Slice(ctypes.Structure):
     )
 
 
-@cache
-def load() -> ctypes.CDLL | None:
-    """The compiled functions, or None where they cannot be had. Built once per machine and source."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        return None
-    try:
-        library = ctypes.CDLL(str(_build(compiler)))
-    except (OSError, RuntimeError, subprocess.SubprocessError):  # RuntimeError: no home folder
-        return None
-    library.adamw_compact.restype = None
-    library.adamw_compact.argtypes = [ctypes.POINTER(Slice), ctypes.c_long]
-    library.ones.restype = library.keep.restype = ctypes.c_long
-    for name, arguments in _ARGUMENTS.items():
-        getattr(library, name).argtypes = [_TYPES[letter] for letter in arguments]
-    return library
+class Rest(ctypes.Structure):
+    """``struct rest`` of lean.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("w", "g", "bits", "scales")),
+        *((name, ctypes.c_long) for name in ("length", "place", "size")),
+        ("decay", ctypes.c_float),
+        ("pruning", ctypes.c_int),
+    )
+
+
+class Rows(NamedTuple):
+    """What each row of a tensor holds for its weights, as a slice of the tensor sees it.
+
+    Attributes:
+        values: one float32 a row.
+        length: weights in a row, side by side in memory.
+        place: where in the tensor the slice starts.
+    """
+
+    values: Tensor
+    length: int
+    place: int
 
 
 def positions(bits: Tensor, kept: int) -> Tensor | None:
@@ -97,6 +91,16 @@ def fisher(weight: Tensor, v: Tensor, bits: Tensor | None, correction: float, ro
     return scores
 
 
+def fisher_lean(weight: Tensor, v: Tensor, bits: Tensor, powers: Rows, correction: float, roots: int) -> Tensor:
+    """The same of all weights of a slice; those without a ``v`` of their own take their row's power of ``v_hat``."""
+    scores = torch.empty_like(weight)
+    _library().fisher_lean(
+        weight.data_ptr(), v.data_ptr(), bits.data_ptr(), powers.values.data_ptr(), powers.length, powers.place,
+        weight.numel(), correction, roots, scores.data_ptr(),
+    )  # fmt: skip
+    return scores
+
+
 def tally(scores: Tensor, counts: Tensor, upper: int | None = None) -> None:
     """Count the keys of float32 scores (see ``pruning.counting``) into int32 ``counts``: upper halves or lower ones."""
     scores = scores.contiguous()
@@ -120,6 +124,12 @@ def carry(old: Tensor | None, new: Tensor, values: Tensor, out: Tensor) -> None:
     _library().carry(mask, new.data_ptr(), new.numel(), values.data_ptr(), out.data_ptr())
 
 
+def join(old: Tensor, new: Tensor, values: Tensor, fresh: Rows | None, size: int, out: Tensor) -> None:
+    """As ``carry``, for a slice of ``size`` weights, but bits may be new: they take their row's value, or zero."""
+    rows = (fresh.values.data_ptr(), fresh.length, fresh.place) if fresh else (None, size, 0)
+    _library().join(old.data_ptr(), new.data_ptr(), values.data_ptr(), *rows, size, out.data_ptr())
+
+
 def narrow(old: Tensor | None, keep: Tensor, size: int) -> Tensor:
     """The bits of a slice of ``size`` weights after only those survivors that ``keep`` (bool) says are kept."""
     new = torch.empty((size + 7) // 8, dtype=torch.uint8)
@@ -135,12 +145,20 @@ def here(tensor: Tensor) -> bool:
 
 def step(slices: Sequence[Slice]) -> None:
     """AdamW's update of the survivors of the slices, in place, on as many threads as torch uses."""
-    library = _library()
+    _run(_library().adamw_compact, slices)
+
+
+def scaled_step(rests: Sequence[Rest]) -> None:
+    """Gradient steps of the weights that hold no moments, in place, on as many threads as torch uses."""
+    _run(_library().scaled_step, rests)
+
+
+def _run(function: Callable[[Any, int], None], slices: Sequence[Any]) -> None:
     shares = _shares(slices, torch.get_num_threads())
     if len(shares) == 1:
-        library.adamw_compact(shares[0], len(shares[0]))
+        function(shares[0], len(shares[0]))
     else:  # ctypes gives the interpreter lock away, so that the shares really run side by side
-        list(_threads(len(shares)).map(lambda share: library.adamw_compact(share, len(share)), shares))
+        list(_threads(len(shares)).map(lambda share: function(share, len(share)), shares))
 
 
 def _library() -> ctypes.CDLL:
@@ -149,16 +167,16 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _shares(slices: Sequence[Slice], threads: int) -> list[ctypes.Array[Slice]]:
+def _shares(slices: Sequence[Any], threads: int) -> list[Any]:
     """The slices in order, as arrays with about the same number of weights: one a thread, if there is enough to do."""
     total = sum(part.size for part in slices)
     number = max(min(threads, total // LEAST_SHARE), 1)
-    shares: list[list[Slice]] = [[] for _ in range(number)]
+    shares: list[list[Any]] = [[] for _ in range(number)]
     seen = 0
     for part in slices:
         shares[min((seen + part.size // 2) * number // total, number - 1)].append(part)
         seen += part.size
-    return [(Slice * len(share))(*share) for share in shares if share]
+    return [(type(share[0]) * len(share))(*share) for share in shares if share]
 
 
 def settings(step: int, group: dict[str, Any]) -> Settings:
@@ -184,28 +202,3 @@ def _threads(number: int) -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):  # a forked process has none of the threads
     os.register_at_fork(after_in_child=_threads.cache_clear)
-
-
-def _build(compiler: str) -> Path:
-    """Compile into the user's cache, under a name that tells source, flags and processor apart; atomically."""
-    identity = "\0".join([SOURCE.read_text(), *FLAGS, compiler, _processor()])
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adamwprune"
-    built = folder / f"native-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
-    if not built.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            fresh = Path(scratch) / "native.so"
-            command = [compiler, *FLAGS, str(SOURCE), "-o", str(fresh), "-lm"]
-            subprocess.run(command, check=True, capture_output=True, timeout=60)
-            fresh.replace(built)
-    return built
-
-
-def _processor() -> str:
-    """What ``-march=native`` depends on, so that machines sharing a home folder do not share the file."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
-    return "\n".join(sorted(set(named))) or platform.processor() or platform.machine()

@@ -1,0 +1,128 @@
+/* Weights that hold no moments and share what their row holds: steps, scores and joining of AdamWPrune's lean mode. */
+
+#include "bits.h"
+
+/* What a step of those weights of a slice that hold no moments needs. */
+
+struct rest {
+    float *w;            /* the slice's weights */
+    const float *g;      /* their gradients */
+    const uint8_t *bits; /* which of them hold moments, from a whole byte on */
+    const float *scales; /* what the gradients of each row of the tensor are multiplied by */
+    long length, place;  /* of a row; of the slice's first weight in the tensor */
+    long size;           /* number of weights */
+    float decay;         /* lr * weight_decay */
+    int pruning;         /* whether zeros are pruned weights and stay zero */
+};
+
+static float without_of[256][8]; /* 1 for each zero of a byte */
+
+__attribute__((constructor)) static void fill_table(void)
+{
+    for (int byte = 0; byte < 256; byte++)
+        for (int bit = 0; bit < 8; bit++)
+            without_of[byte][bit] = (byte >> bit & 1) ? 0.0f : 1.0f;
+}
+
+/* For each of count weights from place on the entry of its row. */
+static void spread(const float *rows, long length, long place, int count, float *out)
+{
+    const float *row = rows + place / length;
+    long left = length - place % length;
+    for (int done = 0; done < count; row++, left = length) {
+        const int end = left < count - done ? done + (int)left : count;
+        for (; done < end; done++)
+            out[done] = *row;
+    }
+}
+
+static int number_of_ones(const uint8_t *bits, int length)
+{
+    int found = 0;
+    for (int byte = 0; byte < (length + 7) / 8; byte++)
+        found += number_of[bits[byte]];
+    return found;
+}
+
+/* Put values at the places of the ones among at most BLOCK bits, in order; values has room for 16 more. */
+static void scatter(const float *values, const uint8_t *bits, int length, float *onto)
+{
+#ifdef __AVX512F__
+    if (length == BLOCK) {
+        for (int i = 0; i < BLOCK / 16; i++) {
+            const uint16_t here = (uint16_t)(bits[2 * i] | bits[2 * i + 1] << 8);
+            _mm512_mask_storeu_ps(onto + 16 * i, here, _mm512_maskz_expand_ps(here, _mm512_loadu_ps(values)));
+            values += __builtin_popcount(here);
+        }
+        return;
+    }
+#endif
+    uint16_t where[BLOCK + 8];
+    const int count = positions(bits, (length + 7) / 8, where);
+    for (int i = 0; i < count; i++)
+        onto[where[i]] = values[i];
+}
+
+/* w -= scale * g + decay * w where no moments are held. */
+void scaled_step(const struct rest *slices, long number)
+{
+    float scale[BLOCK], without[BLOCK + 8];
+    for (const struct rest *s = slices; s < slices + number; s++)
+        for (long start = 0; start < s->size; start += BLOCK) {
+            const int length = s->size - start < BLOCK ? (int)(s->size - start) : BLOCK;
+            const uint8_t *bits = s->bits + start / 8;
+            float *restrict w = s->w + start;
+            const float *restrict g = s->g + start;
+            spread(s->scales, s->length, s->place + start, length, scale);
+            for (int byte = 0; byte < (length + 7) / 8; byte++)
+                memcpy(without + 8 * byte, without_of[bits[byte]], sizeof without_of[0]);
+            const float zero = s->pruning ? 0.0f : NAN; /* nothing equals NaN */
+            for (int i = 0; i < length; i++) {
+                const float change = g[i] * scale[i] + s->decay * w[i];
+                w[i] -= without[i] != 0.0f && w[i] != zero ? change : 0.0f;
+            }
+        }
+}
+
+/* |w| * v_hat^(2^-roots) of all weights. Where no moments are held v_hat^(2^-roots) is that of the row, given in powers;
+ * v and its correction are those of the others. */
+void fisher_lean(const float *w, const float *v, const uint8_t *bits, const float *powers, long length, long place,
+                 long size, float correction, int roots, float *scores)
+{
+    float held[BLOCK + 16];
+    for (long start = 0; start < size; start += BLOCK) {
+        const int block = size - start < BLOCK ? (int)(size - start) : BLOCK;
+        const int count = number_of_ones(bits + start / 8, block);
+        for (int i = 0; i < count; i++)
+            held[i] = sqrtf(v[i] / correction);
+        if (roots == 2)
+            for (int i = 0; i < count; i++)
+                held[i] = sqrtf(held[i]);
+        spread(powers, length, place + start, block, scores + start);
+        scatter(held, bits + start / 8, block, scores + start);
+        for (int i = 0; i < block; i++)
+            scores[start + i] = fabsf(w[start + i] * scores[start + i]);
+        v += count;
+    }
+}
+
+/* Moments for the ones among fresh: those that the ones among old have, and for the others their row's (NULL: zero). */
+void join(const uint8_t *old, const uint8_t *fresh, const float *from, const float *rows, long length, long place,
+          long size, float *to)
+{
+    float held[BLOCK + 16], all[BLOCK], kept[BLOCK + 16];
+    for (long start = 0; start < size; start += BLOCK) {
+        const int block = size - start < BLOCK ? (int)(size - start) : BLOCK;
+        int count = number_of_ones(old + start / 8, block);
+        memcpy(held, from, count * sizeof *from);
+        from += count;
+        if (rows)
+            spread(rows, length, place + start, block, all);
+        else
+            memset(all, 0, sizeof all);
+        scatter(held, old + start / 8, block, all);
+        count = gather(all, fresh + start / 8, block, kept);
+        memcpy(to, kept, count * sizeof *to);
+        to += count;
+    }
+}
