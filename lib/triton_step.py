@@ -1,4 +1,4 @@
-"""AdamW's update of pruned tensors on a GPU: all tensors of a parameter group in a few launches, by Triton.
+"""Updates of pruned tensors on a GPU: all tensors of a parameter group in a few launches, by Triton.
 
 Triton comes with torch's wheels for CUDA and ROCm. Nothing needs it: ``compact`` takes torch's operations without it.
 A survivor's place among the moments is the number of ones before it in the mask. It is counted anew at every step: that
@@ -18,9 +18,12 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 1024  # weights that one program handles
-# Rows of the table that tells the programs where everything is, one column a tensor: the addresses of weight, gradient,
-# moments, mask and step count, then the number of weights and the first block of 1,024 weights.
-WEIGHT, GRADIENT, FIRST_MOMENT, SECOND_MOMENT, MASK, STEP, SIZE, FIRST = (tl.constexpr(row) for row in range(8))
+# Rows of the table that tells the programs where everything is, one column a tensor: the addresses of weight, gradient
+# and mask, the number of weights and the first block of 1,024 weights; then, for AdamW's update, the addresses of the
+# moments and the step count, or, for the update of weights without moments, that of the scales and a row's length.
+WEIGHT, GRADIENT, MASK, SIZE, FIRST = (tl.constexpr(row) for row in range(5))
+FIRST_MOMENT, SECOND_MOMENT, STEP = (tl.constexpr(row) for row in range(5, 8))
+SCALES, LENGTH = (tl.constexpr(row) for row in range(5, 7))
 
 
 @triton.jit
@@ -85,6 +88,26 @@ def _update(  # type: ignore[no-untyped-def]
     tl.store(second_moments, v, mask=here)
 
 
+@triton.jit
+def _scaled(table, decay, pruning: tl.constexpr, columns: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Gradient steps of each block's weights that hold no moments, by the scale of the row that each lies in."""
+    column = _column(table, columns)
+    position, survives = _survivors(table, column, columns, block)
+    field = table + column
+    inside = position < tl.load(field + SIZE * columns)
+    weights = tl.load(field + WEIGHT * columns).to(tl.pointer_type(tl.float32)) + position
+    gradients = tl.load(field + GRADIENT * columns).to(tl.pointer_type(tl.float32)) + position
+    row = position // tl.load(field + LENGTH * columns)
+    scales = tl.load(field + SCALES * columns).to(tl.pointer_type(tl.float32)) + row
+    here = inside & (survives == 0)
+    w = tl.load(weights, mask=here, other=0.0)
+    if pruning:
+        here = here & (w != 0)
+    g = tl.load(gradients, mask=here, other=0.0)
+    w = w - (tl.load(scales, mask=here, other=0.0) * g + decay * w)
+    tl.store(weights, w, mask=here)
+
+
 def fits(*tensors: Tensor) -> bool:
     """Whether the kernels take these: float32, all on one GPU, and Triton can make kernels for it."""
     first = tensors[0].device
@@ -114,7 +137,9 @@ def step(tensors: Sequence[tuple[Tensor, Tensor, dict[str, Any]]], group: dict[s
         group: the parameter group with its settings.
     """
     torch._foreach_add_([state["step"] for _, _, state in tensors], 1)
-    table, blocks = _table(tensors)
+    table, blocks = _table(
+        [(w, g, s["mask"], *(s[name].data_ptr() for name in ("exp_avg", "exp_avg_sq", "step"))) for w, g, s in tensors]
+    )
     columns = table.shape[1]
     counts = torch.empty(blocks, dtype=torch.int32, device=table.device)
     _count[(blocks,)](table, counts, columns, BLOCK)
@@ -126,15 +151,29 @@ def step(tensors: Sequence[tuple[Tensor, Tensor, dict[str, Any]]], group: dict[s
     )  # fmt: skip
 
 
-def _table(tensors: Sequence[tuple[Tensor, Tensor, dict[str, Any]]]) -> tuple[Tensor, int]:
-    """Addresses and sizes, one column a tensor, on their device; and the number of blocks."""
-    rows, first = [], 0
-    for weight, gradient, state in tensors:
-        held = (weight, gradient, state["exp_avg"], state["exp_avg_sq"], state["mask"], state["step"])
-        rows.append([*(tensor.data_ptr() for tensor in held), weight.numel(), first])
+def scaled_step(tensors: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], decay: float, pruning: bool) -> None:
+    """Gradient steps of the weights that hold no moments (see ``lean``), in place, without waiting for the GPU.
+
+    Args:
+        tensors: flat weights, flat gradients, masks, and what each row's gradients are multiplied by; float32.
+        decay: ``lr * weight_decay``.
+        pruning: whether zeros are pruned weights and stay zero.
+    """
+    table, blocks = _table([(w, g, m, s.data_ptr(), w.numel() // s.numel()) for w, g, m, s in tensors])
+    _scaled[(blocks,)](table, decay, pruning, table.shape[1], BLOCK)
+
+
+def _table(tensors: Sequence[tuple[Any, ...]]) -> tuple[Tensor, int]:
+    """Addresses and numbers, one column a tensor, on their device; and the number of blocks.
+
+    Each tensor is given as weight, gradient, mask and the entries of its last rows.
+    """
+    entries, first = [], 0
+    for weight, gradient, mask, *last in tensors:
+        entries.append([weight.data_ptr(), gradient.data_ptr(), mask.data_ptr(), weight.numel(), first, *last])
         first += -(-weight.numel() // BLOCK)
-    unused = triton.next_power_of_2(len(rows)) - len(rows)  # Triton's vectors have a power of two as length
-    rows += [[0] * 7 + [first]] * unused
+    unused = triton.next_power_of_2(len(entries)) - len(entries)  # Triton's vectors have a power of two as length
+    entries += [[0, 0, 0, 0, first] + [0] * (len(entries[0]) - 5)] * unused
     device = tensors[0][0].device
-    table = torch.tensor(list(zip(*rows, strict=True)), dtype=torch.int64, pin_memory=device.type == "cuda")
+    table = torch.tensor(list(zip(*entries, strict=True)), dtype=torch.int64, pin_memory=device.type == "cuda")
     return table.to(device, non_blocking=True), first

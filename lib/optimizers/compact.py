@@ -69,24 +69,29 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None
             state["step"] += 1
             gradients.append(slope)
             compiled += _compiled_slices(vector, slope, weight, state, group)
-        elif group["fused"] and weight.is_cuda and _triton_step() and _triton_step().fits(*held, state["step"]):
+        elif group["fused"] and on_gpu(*held, state["step"]):
             on_gpus.setdefault(weight.device, []).append((vector, slope, state))
         else:
             _step(vector, slope, weight, state, group)
     if compiled:
         native.step(compiled)
     for parts in on_gpus.values():
-        _triton_step().step(parts, group)
+        triton_step().step(parts, group)
+
+
+def on_gpu(*tensors: Tensor) -> bool:
+    """Whether the kernels of ``triton_step`` take these."""
+    return tensors[0].is_cuda and triton_step() is not None and triton_step().fits(*tensors)
 
 
 @cache
-def _triton_step() -> Any:
+def triton_step() -> Any:
     """``lib.triton_step``, imported when a GPU first needs it; None where Triton is missing."""
     try:
-        from .. import triton_step
+        from .. import triton_step as kernels
     except ImportError:
         return None
-    return triton_step
+    return kernels
 
 
 def _compiled_slices(

@@ -38,23 +38,40 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], pruning
         group: the parameter group with its settings.
         pruning: whether pruning has begun, so that zeros stay zeros.
     """
-    rate, decay = float(group["lr"]), float(group["lr"]) * group["weight_decay"]
-    sign, beta2 = -1.0 if group["maximize"] else 1.0, group["betas"][1]
+    decay = float(group["lr"]) * group["weight_decay"]
     compiled: list[native.Rest] = []
-    held = []  # kept alive until the step is done
-    for weight, state in tensors:
-        vector, slope = masks.flat(weight.detach()), masks.flat(compact.gradient(weight))
-        rows = slope.view(weight.shape[0], -1)
-        squares = torch.linalg.vector_norm(rows, dim=1).square_()
-        state["row_avg_sq"].mul_(beta2).add_(squares, alpha=(1 - beta2) / rows.shape[1])
-        scales = sign * rate / (_second_moments(state, group).sqrt_() + group["eps"])
-        if group["fused"] and all(map(native.here, (vector, slope, scales))):
-            held += [slope, scales]
-            compiled += _compiled_slices(vector, slope, scales, state["mask"], decay, pruning)
+    on_gpus: dict[torch.device, list[tuple[Tensor, Tensor, Tensor, Tensor]]] = {}
+    pairs = [(masks.flat(weight.detach()), masks.flat(compact.gradient(weight))) for weight, _ in tensors]
+    states = [state for _, state in tensors]
+    scales = _scales([slope for _, slope in pairs], states, group)
+    for (vector, slope), state, scale in zip(pairs, states, scales, strict=True):
+        if group["fused"] and all(map(native.here, (vector, slope, scale))):
+            compiled += _compiled_slices(vector, slope, scale, state["mask"], decay, pruning)
+        elif group["fused"] and compact.on_gpu(vector, slope, scale):
+            on_gpus.setdefault(vector.device, []).append((vector, slope, state["mask"], scale))
         else:
-            _step(vector, slope, scales, state["mask"], decay, pruning)
+            _step(vector, slope, scale, state["mask"], decay, pruning)
     if compiled:
         native.scaled_step(compiled)
+    for parts in on_gpus.values():
+        compact.triton_step().scaled_step(parts, decay, pruning)
+
+
+def _scales(slopes: Sequence[Tensor], states: Sequence[State], group: dict[str, Any]) -> Sequence[Tensor]:
+    """Take the gradients into the rows' second moments; what each row's gradients are to be multiplied by then."""
+    beta2, averages = group["betas"][1], [state["row_avg_sq"] for state in states]
+    rows = [slope.view(len(average), -1) for slope, average in zip(slopes, averages, strict=True)]
+    squares = [torch.linalg.vector_norm(row, dim=1) for row in rows]
+    torch._foreach_mul_(squares, squares)
+    torch._foreach_mul_(squares, [(1 - beta2) / row.shape[1] for row in rows])
+    torch._foreach_mul_(averages, beta2)
+    torch._foreach_add_(averages, squares)
+    scales = torch._foreach_div(averages, [_correction(state, group) for state in states])
+    torch._foreach_sqrt_(scales)
+    torch._foreach_add_(scales, group["eps"])
+    torch._foreach_reciprocal_(scales)
+    torch._foreach_mul_(scales, -float(group["lr"]) if group["maximize"] else float(group["lr"]))
+    return scales
 
 
 def _compiled_slices(

@@ -11,6 +11,7 @@ from scripts.benchmarks.pairs import Row, in_turn
 
 SPARSITIES = (0.0, 0.7, 0.9)
 WAYS = {"foreach": {"foreach": True}, "fused": {"fused": True}}
+RAMP_AHEAD = {"end_step": 10**6, "update_interval": 10**5}
 
 
 def measure(device: torch.device, rounds: int) -> list[Row]:
@@ -23,24 +24,27 @@ def measure(device: torch.device, rounds: int) -> list[Row]:
     for sparsity in SPARSITIES:
         for way, settings in WAYS.items():
             steps[f"AdamWPrune {sparsity:.0%}, {way}"] = _pruned(_copies(model, gradients), sparsity, **settings)
+            if sparsity:
+                lean = AdamWPrune(_copies(model, gradients), sparsity=sparsity, mode="lean", **RAMP_AHEAD, **settings)
+                steps[f"AdamWPrune {sparsity:.0%}, lean and not pruned yet, {way}"] = lean
     rows = []
     for way in WAYS:
         calls = {name: _timed(optimizer, device) for name, optimizer in steps.items() if name.endswith(way)}
         calls |= {f"torch AdamW, {way}": _timed(steps[f"torch AdamW, {way}"], device)}
         rows += in_turn(f"optimizer step, ResNet-18, {way}", calls, rounds)
-    return rows + _mask_update(model, gradients, device, max(rounds // 4, 3))
+    for mode in ("gradual", "lean"):
+        rows += _mask_update(_copies(model, gradients), mode, device, max(rounds // 4, 3))
+    return rows
 
 
-def _mask_update(model: nn.Module, gradients: list[Tensor], device: torch.device, rounds: int) -> list[Row]:
+def _mask_update(weights: list[nn.Parameter], mode: str, device: torch.device, rounds: int) -> list[Row]:
     """A step that ends with a mask update, against the one before it, along a ramp to 70 %."""
-    optimizer = AdamWPrune(
-        _copies(model, gradients), sparsity=0.7, start_step=0, end_step=4 * rounds + 8, update_interval=2, fused=True
-    )
+    optimizer = AdamWPrune(weights, sparsity=0.7, end_step=4 * rounds + 8, update_interval=2, mode=mode, fused=True)
     step = _timed(optimizer, device)
     for _ in range(4):  # past the first updates, so that states are compact
         step()
     calls = {"AdamWPrune, a step without update": step, "AdamWPrune, a step with update": step}
-    return in_turn("mask update, ResNet-18, fused", calls, rounds)
+    return in_turn(f"mask update, ResNet-18, {mode}, fused", calls, rounds)
 
 
 def _timed(optimizer: torch.optim.Optimizer, device: torch.device):  # type: ignore[no-untyped-def]

@@ -49,13 +49,14 @@ def after_a_ramp(model: nn.Module, **settings: Any) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_triton_step_is_used_and_agrees_with_torchs_operations(layout: torch.memory_format) -> None:
+@pytest.mark.parametrize("mode", ["gradual", "lean"])
+def test_the_triton_step_is_used_and_agrees_with_torchs_operations(layout: torch.memory_format, mode: str) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(8, 16, 3), nn.Conv2d(16, 700, 3), nn.Linear(24, 60))
     model = model.to("cuda", memory_format=layout)
-    assert compact._triton_step() is not None and compact._triton_step().fits(model[0].weight)
-    kernels = after_a_ramp(copy.deepcopy(model), fused=True)
-    plain = after_a_ramp(model, foreach=True)
+    assert compact.triton_step() is not None and compact.triton_step().fits(model[0].weight)
+    kernels = after_a_ramp(copy.deepcopy(model), fused=True, mode=mode)
+    plain = after_a_ramp(model, foreach=True, mode=mode)
     for first, second in zip(kernels, plain, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
         assert torch.equal(first == 0, second == 0)
@@ -64,14 +65,22 @@ def test_the_triton_step_is_used_and_agrees_with_torchs_operations(layout: torch
 @pytest.mark.usefixtures("waiting_is_an_error")
 @pytest.mark.parametrize("model", ["lenet5", "resnet18"])
 @pytest.mark.parametrize(
-    ("optimizer", "method"),
-    [("sgd", "none"), ("adamw", "movement"), ("adamwadv", "magnitude"), ("adamwspam", "none"), ("adamwprune", "state")],
+    ("optimizer", "method", "settings"),
+    [
+        ("sgd", "none", {}),
+        ("adamw", "movement", {}),
+        ("adamwadv", "magnitude", {}),
+        ("adamwspam", "none", {}),
+        ("adamwprune", "state", {}),
+        ("adamwprune", "state", {"mode": "lean"}),
+    ],
 )
-def test_no_step_waits_for_the_gpu(tmp_path: Path, model: str, optimizer: str, method: str) -> None:
+def test_no_step_waits_for_the_gpu(
+    tmp_path: Path, model: str, optimizer: str, method: str, settings: dict[str, Any]
+) -> None:
     few = {"dataset": "synthetic", "train_images": 4096, "batch_size": 128, "compile": "off", "epochs": 2}
-    run = replace(
-        run_config(kconf.defaults(), model, optimizer, method, 0.9, seed=0), device="cuda", monitor=False, **few
-    )
+    run = run_config(kconf.defaults(), model, optimizer, method, 0.9, seed=0)
+    run = replace(run, device="cuda", monitor=False, **few, **settings)
     training = Training(run, RunDir(tmp_path), BUILD[model], None, lambda line: None)
     training.model.train()
     for epoch in range(run.epochs):

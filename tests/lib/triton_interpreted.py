@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lib import native, triton_step
-from lib.optimizers import compact
+from lib.optimizers import compact, lean
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning import masks
 
@@ -65,6 +65,26 @@ def test_survivors_of_values_that_are_no_numbers_touch_nothing_else() -> None:
     gradient[pruned] = torch.nan
     triton_step.step([(weight, gradient, state)], SETTINGS)
     assert weight.isfinite().all() and (weight[pruned] == 0).all()
+
+
+@pytest.mark.parametrize("density", [0.0, 0.02, 0.3, 1.0])
+@pytest.mark.parametrize("pruning", [False, True])
+def test_scaled_steps_agree_with_torchs_operations(density: float, pruning: bool) -> None:
+    torch.manual_seed(0)
+    shapes = ((1, 1), (7, 3), (16, triton_step.BLOCK // 16), (5, 1025), (3, 1000))
+    tensors = []
+    for rows, length in shapes:
+        weight, gradient, state = pruned_tensor(rows * length, density, 0)
+        weight += torch.randn(rows * length) * (torch.rand(rows * length) < 0.5)  # some without moments are not zero
+        tensors.append((weight, gradient, state["mask"], torch.rand(rows)))
+    others = copy.deepcopy(tensors)
+    for _ in range(3):
+        triton_step.scaled_step(tensors, 0.1, pruning)
+        for weight, gradient, mask, scales in others:
+            lean._step(weight, gradient, scales, mask, 0.1, pruning)
+    for (weight, *_), (other, *_) in zip(tensors, others, strict=True):
+        torch.testing.assert_close(weight, other, rtol=1e-5, atol=1e-6)
+        assert torch.equal(weight == 0, other == 0)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
