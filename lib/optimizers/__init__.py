@@ -24,11 +24,11 @@ Groups = list[dict[str, Any]]
 def build(config: RunConfig, model: nn.Module, total_steps: int) -> Optimizer:
     """The optimizer of a run of ``total_steps`` steps. Biases and norm parameters get no weight decay."""
     prunable = _prunable(config, model)
-    parameters = [weight for weight in model.parameters() if weight.requires_grad]
+    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     groups: Groups = [
-        {"params": [weight for weight in parameters if id(weight) in prunable]},
-        {"params": [weight for weight in parameters if id(weight) not in prunable and weight.dim() >= 2]},
-        {"params": [weight for weight in parameters if weight.dim() < 2], "weight_decay": 0.0},
+        {"params": [(name, weight) for name, weight in named if id(weight) in prunable]},
+        {"params": [(name, weight) for name, weight in named if id(weight) not in prunable and weight.dim() >= 2]},
+        {"params": [(name, weight) for name, weight in named if weight.dim() < 2], "weight_decay": 0.0},
     ]
     return OPTIMIZERS[config.optimizer](config, [group for group in groups if group["params"]], total_steps)
 
@@ -126,7 +126,8 @@ def _rate(config: RunConfig) -> float:
 
 def _fused(groups: Groups) -> bool:
     """One kernel per step where torch has one for the device."""
-    device: torch.device = groups[0]["params"][0].device
+    _name, first = groups[0]["params"][0]
+    device: torch.device = first.device
     return device.type in ("cpu", "cuda")
 
 

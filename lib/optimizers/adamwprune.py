@@ -36,8 +36,8 @@ class AdamWPrune(Optimizer):
     ``step()`` does all of this. With ``sparsity=0`` it is ``torch.optim.AdamW``, bit for bit on CPU.
 
     Args:
-        params: parameters or groups. A group's key ``prunable`` (bool) says whether its tensors are pruned; without it,
-            tensors of two and more dimensions are.
+        params: parameters, named parameters or groups of either; messages use the names. A group's key ``prunable``
+            (bool) says whether its tensors are pruned; without it, tensors of two and more dimensions are.
         lr: learning rate, at least 0.
         betas: decay of the two moments, each in [0, 1).
         eps: added to the root of the second moment, at least 0.

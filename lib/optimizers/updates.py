@@ -33,6 +33,12 @@ class Part(NamedTuple):
         """How many of its weights hold moments."""
         return self.state["exp_avg"].numel() if "mask" in self.state else self.weight.numel()
 
+    @property
+    def name(self) -> str | None:
+        """Its name, if the optimizer was given named parameters."""
+        names = self.group.get("param_names", [None] * len(self.group["params"]))
+        return next(name for name, weight in zip(names, self.group["params"], strict=True) if weight is self.weight)
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -45,7 +51,7 @@ class Rule:
 
     def layer(self, index: int, part: Part, scores: compact.Scores, candidates: int) -> Layer:
         """What the ranking needs to know of a tensor of which ``candidates`` weights have scores."""
-        name = f"{index} of shape {tuple(part.weight.shape)}"
+        name = part.name or f"{index} of shape {tuple(part.weight.shape)}"
         keep = survivors_at_least(part.weight.numel(), self.min_density)
         return Layer(name, tuple(part.weight.shape), candidates, scores, keep)
 

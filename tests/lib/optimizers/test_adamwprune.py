@@ -378,3 +378,15 @@ def test_a_skipped_grad_scaler_step_changes_nothing() -> None:
 def test_bad_arguments_are_named_with_their_range(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         prune(net(), **settings)
+
+
+@pytest.mark.parametrize("mode", ["gradual", "lean"])
+def test_a_score_that_is_no_number_is_reported_with_the_layers_name_where_one_was_given(mode: str) -> None:
+    for named, message in ((True, "layer 2.weight: a score is NaN"), (False, r"layer 1 of shape \(10, 16\): a score")):
+        model = net()
+        parameters = model.named_parameters() if named else model.parameters()
+        optimizer = AdamWPrune(parameters, sparsity=0.5, end_step=10, update_interval=1, mode=mode)
+        set_gradients(model, 0)
+        model[2].weight.grad[0, 0] = torch.nan
+        with pytest.raises(ValueError, match=message):
+            optimizer.step()
