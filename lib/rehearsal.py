@@ -30,6 +30,8 @@ from .pruning.pruner import MaskedPruner, Pruner
 
 BuildModel = Callable[[RunConfig, Data], nn.Module]
 
+NEVER = 1 << 60  # the step of the next mask update, which would have to look at weights
+
 #: Training images, test images and channels of the datasets that need not be there to be predicted for.
 SHAPES = {
     "mnist": (60_000, 10_000, 1),
@@ -199,15 +201,13 @@ def set_stage(optimizer: torch.optim.Optimizer, pruner: Pruner, stage: str) -> N
             sparsity = schedule.final
         if stage != "start" or optimizer.mode != "gradual":
             make_sparse(optimizer, sparsity, stage == "after")
-            never = 1 << 60  # an update would have to look at weights
-            optimizer.steps = never + 2 if stage == "after" else 1
-            optimizer.schedule = replace(schedule, start=never, end=never + 1, interval=never)
+            optimizer.steps = NEVER + 2 if stage == "after" else 1
+        optimizer.schedule = replace(schedule, start=NEVER, end=NEVER + 1, interval=NEVER)
     if isinstance(pruner, MaskedPruner):
         if stage != "start":
             sizes = {name: masks.packed_size(weight.numel()) for name, weight in pruner.weights.items()}
             pruner.masks = {name: torch.empty(size, dtype=torch.uint8) for name, size in sizes.items()}
-        never = 1 << 60  # an update would have to look at weights
-        pruner.schedule = replace(pruner.schedule, start=never, end=never + 1)
+        pruner.schedule = replace(pruner.schedule, start=NEVER, end=NEVER + 1)
     if isinstance(pruner, Movement) and stage == "after":
         pruner.learned.clear()
         pruner.values.clear()

@@ -38,7 +38,8 @@ def apply(symbols: Symbols, assignments: Iterable[Assignment]) -> list[tuple[Ass
 def override(symbols: Symbols, overrides: Mapping[str, str], where: str = "command line") -> list[str]:
     """Apply `NAME=value` as typed at `where`; the problems, one sentence each.
 
-    A name that abbreviates several symbols (EPOCHS) has to take with one of them, a list of boxes with each.
+    A name that abbreviates several symbols (EPOCHS) has to take with one of them and to be a value for all that the
+    chosen models have; a list of boxes has to take with each.
     """
     problems: list[str] = []
     typed: list[tuple[str, str]] = []
@@ -48,9 +49,12 @@ def override(symbols: Symbols, overrides: Mapping[str, str], where: str = "comma
             wrong = _tick(symbols, AXES[name], text)
         elif not targets:
             wrong = f"no such symbol{nearest(name, [*AXES, *symbols.names()])}"
-        elif not (wrong := _unparsable(map(symbols.spec, targets), text)):
-            for target in targets:
+        elif fitting := _parsable(symbols, targets, text):
+            wrong = None
+            for target in fitting:
                 symbols.assign(target, text)
+        else:
+            wrong = _unparsable(map(symbols.spec, targets), text)
         if wrong:
             problems.append(f"{where}: {name}={text}: {wrong}")
         else:
@@ -62,8 +66,12 @@ def override(symbols: Symbols, overrides: Mapping[str, str], where: str = "comma
             reasons = [reason for box in boxes if (reason := _untaken(symbols, box, "y"))]
         else:
             targets = symbols.named(name)
-            reasons = [reason for target in targets if (reason := _untaken(symbols, target, text))]
-            reasons = reasons if len(reasons) == len(targets) else []
+            fitting = _parsable(symbols, targets, text)
+            reasons = [reason for target in fitting if (reason := _untaken(symbols, target, text))]
+            reasons = reasons if len(reasons) == len(fitting) else []
+            unfitting = [t for t in targets if t not in fitting and not symbols.unmet(t)]  # of a model that is chosen
+            if unfitting and len(targets) > 1:
+                reasons.append(f"{_unparsable(map(symbols.spec, unfitting), text)} for {', '.join(unfitting)}")
         if reasons:
             problems.append(f"{where}: {name}={text}: {', or '.join(dict.fromkeys(reasons))}")
     return problems
@@ -104,6 +112,11 @@ def _unparsable(specs: Iterable[Spec], text: str, allow_empty: bool = False) -> 
         except ValueError as error:
             return f"{error}, allowed {spec.allowed}"
     return None
+
+
+def _parsable(symbols: Symbols, names: Iterable[str], text: str) -> list[str]:
+    """Those of the symbols that `text` is a value for."""
+    return [name for name in names if not _unparsable([symbols.spec(name)], text)]
 
 
 def _untaken(symbols: Symbols, name: str, text: str) -> str | None:

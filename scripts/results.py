@@ -178,7 +178,7 @@ def write_summary(results_dir: Path) -> Results:
 
 
 def summary(results_dir: Path) -> int:
-    results = write_summary(results_dir)
+    results = load(results_dir)
     if not results.runs:
         print(f"{results_dir}: no runs in this folder", file=sys.stderr)
         return 1
@@ -191,6 +191,7 @@ def summary(results_dir: Path) -> int:
         print(f"\n{paired.REMARK}")
     if troubles := shortened(results.troubles()):
         print("\nNot in the means:\n" + "\n".join(f"  {trouble}" for trouble in troubles))
+    write_summary(results_dir)
     print(f"\nwritten: {results_dir}/summary.md, {results_dir}/summary.csv")
     return 0
 
@@ -208,13 +209,25 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    from scripts.compare import compare
+
+    if not (arguments.a and arguments.b):
+        print("compare takes two results folders: make compare A=results/x B=results/y", file=sys.stderr)
+        return 2
+    folders = [find(name, arguments.root) for name in (arguments.a, arguments.b)]
+    for folder in folders:
+        if not load(folder).runs:
+            print(f"{folder}: no runs in this folder", file=sys.stderr)
+            return 2
+    return compare(*folders)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     try:
         if arguments.command == "compare":
-            from scripts.compare import compare
-
-            return compare(find(arguments.a, arguments.root), find(arguments.b, arguments.root))
+            return _compare(arguments)
         return summary(find(arguments.dir, arguments.root))
     except FileNotFoundError as error:
         print(error, file=sys.stderr)

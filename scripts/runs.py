@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -272,8 +273,8 @@ class Results:
 
     @property
     def command(self) -> str:
-        """The make command that repeats this; folders of the user's machine are left out."""
-        given = [f"{name}={value}" for name, value in self.overrides.items() if not name.endswith("_DIR")]
+        """The make command that repeats this, for a shell; folders of the user's machine are left out."""
+        given = [f"{n}={shlex.quote(str(value))}" for n, value in self.overrides.items() if not n.endswith("_DIR")]
         choose = "menuconfig" if self.preset == "custom" else f"defconfig-{self.preset}"
         return " ".join([f"make {choose} && make", *given])
 

@@ -23,6 +23,8 @@ MEMORY = {
     "host_used_mib": "host, machine",
 }
 
+KINDS = (".png", ".pdf", ".svg")
+
 
 def spans(records: Sequence[Record]) -> list[tuple[str, float, float]]:
     """(phase, from, to) of each stretch of samples in one phase; times as recorded."""
@@ -38,6 +40,8 @@ def spans(records: Sequence[Record]) -> list[tuple[str, float, float]]:
 
 def draw(records: Sequence[Record], picture: Path, title: str) -> None:
     """Write the picture (PNG, PDF or SVG by its name). Moments without a reading are gaps in the line."""
+    if picture.suffix.lower() not in KINDS:
+        raise OSError(f"{picture}: the name of a picture ends with {', '.join(KINDS)}")
     import matplotlib
 
     matplotlib.use("Agg")

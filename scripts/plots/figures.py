@@ -17,14 +17,14 @@ class Figure:
     axis: str
 
     def mean_of(self, run: Run) -> float | None:
-        """Mean over the training, in bytes."""
+        """Mean over the training, in bytes; samples count those taken while evaluating, start-up left out."""
         if self.key in SAMPLED:
             return _sampled(run, self.key, "mean")
         rows = [sum(row.values()) for row in run.memory_rows]
         return statistics.fmean(rows) if rows else None
 
     def peak_of(self, run: Run) -> float | None:
-        """Largest value while training, in bytes."""
+        """Largest value while training, in bytes; of samples also while evaluating."""
         return _sampled(run, self.key, "peak") if self.key in SAMPLED else run.memory(self.key)
 
     def mean(self, group: Group) -> Stat | None:
@@ -37,9 +37,11 @@ class Figure:
 BY_CATEGORY = Figure("by_category", "bytes by category, counted from the tensors", "all categories")
 ALLOCATOR = Figure("allocator_peak", "allocator peak (torch.cuda.max_memory_allocated)", "allocator peak")
 SAMPLED = {
-    "process_mib": Figure("process_mib", "sampled GPU memory of the process", "sampled, process"),
-    "device_used_mib": Figure("device_used_mib", "sampled GPU memory of the whole device", "sampled, device"),
-    "host_rss_mib": Figure("host_rss_mib", "sampled host memory (RSS)", "sampled, host RSS"),
+    "process_mib": Figure("process_mib", "sampled GPU memory of the process, with evaluation", "sampled, process"),
+    "device_used_mib": Figure(
+        "device_used_mib", "sampled GPU memory of the whole device, with evaluation", "sampled, device"
+    ),
+    "host_rss_mib": Figure("host_rss_mib", "sampled host memory (RSS), with evaluation", "sampled, host RSS"),
 }
 
 

@@ -343,3 +343,22 @@ def test_no_content_of_a_file_ends_in_anything_but_symbols_or_sentences(noise, t
     assignments, broken = parse(noise)
     assert all(number >= 1 for number, _ in broken)
     assert len({a.name for a in assignments}) == len(assignments)
+
+
+@pytest.mark.parametrize(
+    ("values", "wrong"),
+    [
+        ({"DATASET": "mnist5k"}, ""),
+        ({"DATASET": "cifar10"}, "allowed mnist, mnist5k, image_folder, synthetic for LENET5_DATASET"),
+        ({"MODEL": "lenet5,resnet18", "DATASET": "mnist5k"}, "synthetic for RESNET18_DATASET"),
+        ({"MODEL": "resnet18", "DATASET": "cifar10"}, ""),
+        ({"MODEL": "lenet5,resnet18", "DATASET": "synthetic"}, ""),
+        ({"DATASET": "imagenet"}, "no such choice"),
+    ],
+)
+def test_a_short_name_has_to_be_a_value_for_the_chosen_models_only(values: dict[str, str], wrong: str) -> None:
+    if not wrong:
+        load(ROOT, overrides=values)
+        return
+    with pytest.raises(ConfigError, match=wrong):
+        load(ROOT, overrides=values)

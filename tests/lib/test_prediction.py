@@ -105,6 +105,12 @@ def test_live_bytes_counts_fake_tensors_as_real_ones() -> None:
 # --- against real runs ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("mode", ["gradual", "lean", "dynamic"])
+def test_a_run_whose_ramp_ends_with_its_second_step_is_predicted_too(predictor: Predictor, mode: str) -> None:
+    config = small("adamwprune", "state", epochs=2, train_images=256, mode=mode, pruning_start=0.1, pruning_end=0.5)
+    assert after(predictor.predict(config), "optimizer_state") > 0
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_predicted_training_pass_is_what_a_real_step_on_the_cpu_needs(
     predictor: Predictor, tmp_path: Path, precision: str

@@ -237,6 +237,15 @@ def test_wrong_arguments_end_with_code_2(wrong: list[str]) -> None:
     assert ended.value.code == 2
 
 
+def test_a_picture_of_an_unknown_kind_is_refused_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = tmp_path / "gpu.jsonl"
+    gputop.main(["--count", "2", "--interval", "0.1", "--output", str(recording)])
+    assert gputop.main(["--plot", str(recording), "--output", str(tmp_path / "a.txt")]) != 0
+    assert "a.txt: the name of a picture ends with .png" in capsys.readouterr().err
+
+
 # --- summaries ------------------------------------------------------------------------------------------------
 
 

@@ -170,10 +170,13 @@ def test_data_file_stays_small_and_keeps_peaks(tmp_path: Path) -> None:
 def test_data_file_tells_nothing_of_the_users_machine(tmp_path: Path) -> None:
     folder = make_results(tmp_path, FEW[:1])
     (folder / "environment.json").write_text('{"host": "secret", "command": "/home/me/x", "device": "CPU"}')
-    (folder / "matrix.yaml").write_text("runs: []\noverrides: {DATA_DIR: /home/me/data, EPOCHS: 3}\n")
+    overrides = "{DATA_DIR: /home/me/data, EPOCHS: 3, VARIANTS: 'a: SEEDS=1; b: EPOCHS=2'}"
+    (folder / "matrix.yaml").write_text(f"runs: []\noverrides: {overrides}\n")
     text = compact.to_text(small(folder))
     assert "secret" not in text and "/home/me" not in text
-    assert compact.from_text(text).command == "make defconfig-lenet5-compare && make EPOCHS=3"
+    assert compact.from_text(text).command == (
+        "make defconfig-lenet5-compare && make EPOCHS=3 VARIANTS='a: SEEDS=1; b: EPOCHS=2'"
+    )
 
 
 def test_measured_inference_is_shown_at_the_batch_size_of_training(tmp_path: Path) -> None:

@@ -185,6 +185,16 @@ def test_a_folder_that_is_not_there_is_one_sentence_and_exit_code_2(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("arguments", [["summary", "."], ["compare", "", ""], ["compare", ".", "."]])
+def test_a_folder_without_runs_is_one_sentence_and_nothing_is_written_there(
+    tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert results.main(arguments) != 0
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_narrow_terminal_goes_without_the_least_needed_columns(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
