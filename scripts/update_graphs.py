@@ -63,6 +63,21 @@ def to_publish(files: dict[str, bytes | None], study: bool) -> dict[str, bytes |
     return {name: content if name == "variants.png" or not study else None for name, content in files.items()}
 
 
+def replaced(data: Path, now: Results) -> str | None:
+    """A sentence where other, or more, results were published until now than are to be."""
+    try:
+        before = compact.from_text(data.read_text())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    fewer = len(before.runs) > len(now.runs)
+    if before.preset == now.preset and not fewer:
+        return None
+    return (
+        f"The pictures in {data.parent} were of {before.preset}, {len(before.runs)} runs; now they are of "
+        f"{now.preset}, {len(now.runs)}. `git checkout {data.parent}` brings back what was committed."
+    )
+
+
 def from_results(path: Path, images: Path | None) -> int:
     """Draw a results folder; returns the exit code."""
     results = load(path)
@@ -78,6 +93,8 @@ def from_results(path: Path, images: Path | None) -> int:
         print(f"{model}: {replace_pictures(graphs, files)} pictures in {graphs}")
         if images and any(run.counted for run in small.runs):
             published = images / model / results.preset if study else images / model
+            if sentence := replaced(published / DATA, small):
+                told.insert(0, sentence)
             count = replace_pictures(published, to_publish(files, study), {DATA: compact.to_text(small).encode()})
             print(f"{model}: {count} pictures in {published}, and {DATA}, which they were drawn from")
         elif images:

@@ -66,6 +66,14 @@ def test_older_pictures_go_and_other_files_stay(tmp_path: Path) -> None:
     assert (images / "logo.png").read_bytes() == b"old"
 
 
+def test_it_is_said_when_pictures_of_more_runs_are_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = tmp_path / "images"
+    assert update_graphs.from_results(make_results(tmp_path / "a", FEW), images) == 0
+    assert "were of" not in capsys.readouterr().out
+    assert update_graphs.from_results(make_results(tmp_path / "b", FEW[:1]), images) == 0
+    assert f"were of lenet5-compare, {len(FEW)} runs; now they are of lenet5-compare, 1" in capsys.readouterr().out
+
+
 def test_without_a_finished_run_images_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_run(tmp_path / "results" / "x-20240101-120000", state="failed", reason="out of memory")
     assert run(tmp_path) == 0
