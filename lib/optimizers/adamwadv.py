@@ -49,6 +49,11 @@ class AdamWAdv(torch.optim.AdamW):
         self.clip_norm = clip_norm
         self._step_supports_amp_scaling = False  # gradients must be unscaled before they are clipped
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copy and pickle: the base class knows of nothing but groups and states."""
+        ours = ("clip_norm", "_step_supports_amp_scaling")
+        return super().__getstate__() | {name: getattr(self, name) for name in ours}
+
     def step(self, closure: Any = None) -> Any:
         """Clip, then take AdamW's step. The closure, if any, is evaluated first."""
         loss = None

@@ -170,23 +170,48 @@ class AdamWPrune(Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """As every optimizer's; as small as the states. ``steps`` is the position in the schedule."""
-        return super().state_dict() | {"steps": self.steps}
+        return super().state_dict() | {"steps": self.steps, "mode": self.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a ``state_dict``; masks and compact moments follow the memory order of these parameters."""
-        super().load_state_dict({key: value for key, value in state_dict.items() if key != "steps"})
+        """Take up a ``state_dict``; masks and compact moments follow the memory order of these parameters.
+
+        Raises:
+            ValueError: it is another optimizer's, or was made in another mode.
+        """
+        if "steps" not in state_dict:
+            raise ValueError("not a state_dict of AdamWPrune: it has no 'steps'")
+        if self.schedule.final and state_dict.get("mode", self.mode) != self.mode:
+            raise ValueError(f"a state_dict of mode {state_dict['mode']} does not go on in mode {self.mode}")
+        super().load_state_dict({key: value for key, value in state_dict.items() if key not in ("steps", "mode")})
         self.steps = int(state_dict["steps"])
         for weight, state in self.state.items():
             if state:  # a tensor that has not been stepped yet has none
                 compact.follow_memory_order(weight, state)
+        self._keep_range_of_rows(state_dict)
+
+    def _keep_range_of_rows(self, state_dict: dict[str, Any]) -> None:
+        """The base class has cast what rows hold to the type of their weights; take it from the source instead."""
+        names = [name for group in state_dict["param_groups"] for name in group["params"]]
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        for name, weight in zip(names, weights, strict=True):
+            rows = state_dict["state"].get(name, {}).get("row_avg_sq")
+            if rows is None:
+                continue
+            if rows.shape != weight.shape[:1]:
+                raise ValueError(f"the state of a pruned tensor does not fit a weight of shape {tuple(weight.shape)}")
+            self.state[weight]["row_avg_sq"] = rows.to(weight.device, copy=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copy and pickle: the base class knows of nothing but groups and states."""
+        ours = ("schedule", "rule", "mode", "regrowth", "steps", "latest")
+        return super().__getstate__() | {name: getattr(self, name) for name in ours}
 
     def _parts(self) -> list[updates.Part]:
         """The prunable tensors."""
         parts = []
         for group in self.param_groups:
             for weight in group["params"]:
-                chosen = weight.dim() >= 2 if group.get("prunable") is None else group["prunable"]
-                if chosen and weight.requires_grad:
+                if _prunable(weight, group) and weight.requires_grad and weight.numel():
                     parts.append(updates.Part(weight, self.state[weight], group))
         return parts
 
@@ -200,7 +225,8 @@ class AdamWPrune(Optimizer):
         if not parts:
             return
         if self.mode == "lean":
-            self.latest = updates.hand_over(parts, self.rule, sparsity, schedule.final, self.steps)
+            last = self.steps == schedule.end
+            self.latest = updates.hand_over(parts, self.rule, sparsity, schedule.final, self.steps, last)
         else:
             exchange = exchange_share(self.regrowth, schedule.progress(self.steps))
             self.latest = updates.prune(parts, self.rule, sparsity, exchange, self.steps)
@@ -209,7 +235,10 @@ class AdamWPrune(Optimizer):
 
     def _state_of(self, weight: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         state = self.state[weight]
-        if not state:
+        lean_now = self.mode == "lean" and self.schedule.final > 0.0 and self.steps < self.schedule.end
+        if not state and lean_now and _prunable(weight, group) and weight.numel():
+            lean.start_late(weight, state, bool(group["fused"]))
+        elif not state:
             device = weight.device if group["fused"] else torch.device("cpu")  # as torch's AdamW has it
             state["step"] = torch.zeros((), dtype=torch.float32, device=device)
             state["exp_avg"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
@@ -224,6 +253,8 @@ class AdamWPrune(Optimizer):
             if weight.grad is None:
                 continue
             state = self._state_of(weight, group)
+            if weight.dim() == 4 and compact.in_other_order(weight, state):
+                compact.follow_memory_order(weight, state)
             if "mask" in state:
                 pruned.append((weight, state))
             else:
@@ -234,6 +265,11 @@ class AdamWPrune(Optimizer):
             compact.step(pruned, group)
             if self.mode == "lean" and self.steps < self.schedule.end:
                 lean.step(pruned, group, self.steps >= self.schedule.first_update)
+
+
+def _prunable(weight: Tensor, group: dict[str, Any]) -> bool:
+    chosen = group.get("prunable")
+    return weight.dim() >= 2 if chosen is None else bool(chosen)
 
 
 def _check_adam(lr: float | Tensor, betas: tuple[float, float], eps: float, weight_decay: float) -> None:

@@ -62,6 +62,11 @@ class AdamWSpam(torch.optim.AdamW):
         for group in self.param_groups:
             group.setdefault("steps", 0)  # in the group, so that state_dict carries it
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copy and pickle: the base class knows of nothing but groups and states."""
+        ours = ("spike_threshold", "reset_interval", "reset_warmup", "_step_supports_amp_scaling")
+        return super().__getstate__() | {name: getattr(self, name) for name in ours}
+
     def step(self, closure: Any = None) -> Any:
         """Reset and clip as due, then take AdamW's step. The closure, if any, is evaluated first."""
         loss = None

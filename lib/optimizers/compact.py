@@ -237,8 +237,15 @@ def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], fresh: 
     set_mask(state, weight, bits, kept)
 
 
+def in_other_order(weight: Tensor, state: State) -> bool:
+    """Whether the weight has changed its memory order (``model.to(memory_format=...)``) since the state was made."""
+    if "mask" in state:
+        return bool(state["channels_last"] != _is_channels_last(weight))
+    return bool(state["exp_avg"].stride() != weight.stride())
+
+
 def follow_memory_order(weight: Tensor, state: State) -> None:
-    """After loading: count survivors anew, and reorder the state if it was saved for the other memory order."""
+    """After loading: count survivors anew, and reorder the state if it was made for the other memory order."""
     size = weight.numel()
     if "mask" not in state:
         for name in ("exp_avg", "exp_avg_sq"):

@@ -23,8 +23,16 @@ from .compact import Scores, State
 
 
 def start(weight: Tensor, state: State) -> None:
-    """The rows' second moments before the first step."""
-    state["row_avg_sq"] = torch.zeros(weight.shape[0], dtype=weight.dtype, device=weight.device)
+    """The rows' second moments before the first step. A sum of squares needs the range of float32."""
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    state["row_avg_sq"] = torch.zeros(weight.shape[0], dtype=dtype, device=weight.device)
+
+
+def start_late(weight: Tensor, state: State, fused: bool) -> None:
+    """State of a tensor that joins after the first step: all of it holds moments until the next update."""
+    bits = masks.pack(torch.ones(weight.numel(), dtype=torch.bool, device=weight.device))
+    compact.start_sparse(state, weight, bits, [last - first for first, last in masks.slices(weight.numel())], fused)
+    start(weight, state)
 
 
 def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], pruning: bool) -> None:
@@ -61,7 +69,9 @@ def _scales(slopes: Sequence[Tensor], states: Sequence[State], group: dict[str, 
     """Take the gradients into the rows' second moments; what each row's gradients are to be multiplied by then."""
     beta2, averages = group["betas"][1], [state["row_avg_sq"] for state in states]
     rows = [slope.view(len(average), -1) for slope, average in zip(slopes, averages, strict=True)]
-    squares = [torch.linalg.vector_norm(row, dim=1) for row in rows]
+    squares = [
+        torch.linalg.vector_norm(row, dim=1, dtype=average.dtype) for row, average in zip(rows, averages, strict=True)
+    ]
     torch._foreach_mul_(squares, squares)
     torch._foreach_mul_(squares, [(1 - beta2) / row.shape[1] for row in rows])
     torch._foreach_mul_(averages, beta2)
@@ -91,7 +101,7 @@ def _step(vector: Tensor, slope: Tensor, scales: Tensor, bits: Tensor, decay: fl
         if pruning:
             without.logical_and_(part != 0)
         change = (slope[start:stop] * _spread(scales, vector, start, stop)).add_(part, alpha=decay)
-        part.sub_(change.mul_(without))
+        part.sub_(change.masked_fill_(without.logical_not_(), 0.0))
 
 
 def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float) -> Scores:

@@ -62,6 +62,8 @@ def start(parts: Sequence[Part], rule: Rule, sparsity: float, dynamic: bool) -> 
     In dynamic mode the others are zero from here on and every layer's number is fixed, by ERK unless the ranking is
     uniform: initial weights say nothing about layers.
     """
+    if not parts:
+        return
     layers = [rule.layer(i, p, compact.magnitudes(p.weight), p.weight.numel()) for i, p in enumerate(parts)]
     selection = Selection(layers)
     without = round(sparsity * sum(layer.size for layer in layers))
@@ -100,8 +102,11 @@ def prune(parts: Sequence[Part], rule: Rule, sparsity: float, exchange: float, s
     return update
 
 
-def hand_over(parts: Sequence[Part], rule: Rule, sparsity: float, final: float, step: int) -> Update:
-    """Lean mode: prune up to ``sparsity``, and give the moments to the most important of all weights."""
+def hand_over(parts: Sequence[Part], rule: Rule, sparsity: float, final: float, step: int, last: bool) -> Update:
+    """Lean mode: prune up to ``sparsity``, and give the moments to the most important of all weights.
+
+    After the ``last`` update no weight lives without moments, and what rows hold is freed.
+    """
     size = sum(part.weight.numel() for part in parts)
     pruned, without = round(sparsity * size), round(final * size)
     layers = [rule.layer(i, p, lean.scores(*p, rule.exponent), p.weight.numel()) for i, p in enumerate(parts)]
@@ -115,7 +120,7 @@ def hand_over(parts: Sequence[Part], rule: Rule, sparsity: float, final: float, 
     for part, alive, new, number in zip(parts, living, bits, counts, strict=True):
         lean.rebuild(part.weight, part.state, new, number)
         masks.zero_pruned(part.weight.detach(), alive)
-        if sparsity == final:
+        if last:
             del part.state["row_avg_sq"]
     return Update(step, pruned / size, selection.upper, numbers)
 

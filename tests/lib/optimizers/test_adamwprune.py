@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import io
+import pickle
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from lib.optimizers.adamwadv import AdamWAdv
 from lib.optimizers.adamwprune import AdamWPrune
+from lib.optimizers.adamwspam import AdamWSpam
 from lib.pruning import masks
 
 
@@ -390,3 +393,52 @@ def test_a_score_that_is_no_number_is_reported_with_the_layers_name_where_one_wa
         model[2].weight.grad[0, 0] = torch.nan
         with pytest.raises(ValueError, match=message):
             optimizer.step()
+
+
+@pytest.mark.parametrize("build", [AdamWPrune, AdamWAdv, AdamWSpam])
+def test_a_copied_or_pickled_optimizer_goes_on(build: type[torch.optim.Optimizer]) -> None:
+    model = net()
+    optimizer = build(model.parameters())
+    run(model, optimizer, range(3))
+    for other, copied in (copy.deepcopy((model, optimizer)), pickle.loads(pickle.dumps((model, optimizer)))):
+        run(other, copied, range(3, 6))
+    run(model, optimizer, range(3, 6))
+    assert_equal(model, other)
+
+
+@pytest.mark.parametrize("mode", ["gradual", "lean", "dynamic"])
+def test_a_model_that_changes_its_memory_order_keeps_its_pruned_weights(mode: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Conv2d(4, 8, 3, bias=False)
+    optimizer = prune(model, sparsity=0.5, mode=mode)
+    for steps, layout in ((range(9), torch.channels_last), (range(9, 25), torch.contiguous_format)):
+        run(model, optimizer, steps)
+        model.to(memory_format=layout)
+    run(model, optimizer, range(25, 30))
+    assert int((model.weight == 0).sum()) == 144
+    assert optimizer.sparsity() == 0.5
+
+
+def test_a_state_of_another_optimizer_or_mode_is_refused_before_anything_is_loaded() -> None:
+    model = net()
+    optimizer, other = prune(model), prune(model, mode="lean")
+    run(model, other, range(3))
+    for state, message in (
+        (torch.optim.AdamW(model.parameters(), lr=7.0).state_dict(), "not a state_dict of AdamWPrune"),
+        (other.state_dict(), "mode lean does not go on in mode gradual"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            optimizer.load_state_dict(state)
+        assert not any(optimizer.state.values()) and optimizer.param_groups[0]["lr"] == 0.01
+
+
+@pytest.mark.parametrize("mode", ["gradual", "lean", "dynamic"])
+def test_nothing_to_prune_and_empty_tensors_are_no_error(mode: str) -> None:
+    for shapes in ([(5,)], [(0, 5), (5, 0), (12, 12)]):
+        weights = [nn.Parameter(torch.randn(shape)) for shape in shapes]
+        optimizer = AdamWPrune(weights, sparsity=0.5, end_step=4, update_interval=2, mode=mode)
+        for _ in range(6):
+            for weight in weights:
+                weight.grad = torch.randn_like(weight)
+            optimizer.step()
+        assert optimizer.sparsity() == (0.5 if len(shapes) > 1 else 0.0)

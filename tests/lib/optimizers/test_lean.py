@@ -190,3 +190,58 @@ def test_a_layer_that_never_has_a_gradient_is_pruned_first() -> None:
 def test_what_lean_mode_cannot_do_is_named(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         lean(net(), **wrong)
+
+
+def test_a_tensor_that_joins_before_the_ramp_ends_is_pruned_with_the_others() -> None:
+    model = net()
+    model[2].weight.requires_grad_(False)
+    late = nn.Parameter(torch.randn(10, 10))
+    optimizer = lean(model, sparsity=0.5)
+    for step in range(30):
+        if step == 3:
+            model[2].weight.requires_grad_(True)
+        if step == 7:
+            optimizer.add_param_group({"params": [late]})
+        set_gradients(model, step)
+        late.grad = torch.randn(10, 10)
+        optimizer.step()
+    assert zeros(model) + int((late == 0).sum()) == round(0.5 * (13 * 16 + 16 * 10 + 10 * 3 + 100))
+    assert not any("row_avg_sq" in state for state in optimizer.state.values())
+
+
+def test_a_ramp_whose_last_steps_round_to_the_end_goes_on_to_it() -> None:
+    weight = nn.Parameter(torch.randn(8, 8))
+    optimizer = AdamWPrune([weight], sparsity=0.875, end_step=1_000_001, update_interval=100, mode="lean")
+    for steps in (0, *range(999_998, 1_000_003)):
+        optimizer.steps = steps
+        weight.grad = torch.randn(8, 8)
+        optimizer.step()
+    assert int((weight == 0).sum()) == 56
+
+
+def test_gradients_that_are_no_numbers_do_not_reach_pruned_weights() -> None:
+    for way in ({"foreach": False}, {"fused": True}):
+        weight = nn.Parameter(torch.randn(4, 16))
+        optimizer = AdamWPrune([weight], sparsity=0.5, end_step=20, update_interval=2, mode="lean", **way)
+        for _ in range(6):
+            weight.grad = torch.randn(4, 16)
+            optimizer.step()
+        gone = weight == 0
+        assert gone.any()
+        weight.grad[gone] = torch.inf
+        optimizer.step()
+        assert weight[gone].eq(0).all()
+
+
+def test_rows_of_half_precision_weights_do_not_overflow() -> None:
+    weight = nn.Parameter(torch.randn(4, 4096).half())
+    optimizer = AdamWPrune([weight], sparsity=0.5, end_step=20, update_interval=5, mode="lean")
+    for step in range(25):
+        weight.grad = torch.full_like(weight, 8.0)
+        optimizer.step()
+        if step == 9:
+            rows = optimizer.state[weight]["row_avg_sq"]
+            optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+            assert optimizer.state[weight]["row_avg_sq"].dtype == torch.float32
+            assert torch.equal(optimizer.state[weight]["row_avg_sq"], rows)
+    assert int((weight == 0).sum()) == 2 * 4096
