@@ -89,7 +89,7 @@ def _update(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _scaled(table, decay, pruning: tl.constexpr, columns: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
+def _scaled(table, decay, columns: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
     """Gradient steps of each block's weights that hold no moments, by the scale of the row that each lies in."""
     column = _column(table, columns)
     position, survives = _survivors(table, column, columns, block)
@@ -99,10 +99,8 @@ def _scaled(table, decay, pruning: tl.constexpr, columns: tl.constexpr, block: t
     gradients = tl.load(field + GRADIENT * columns).to(tl.pointer_type(tl.float32)) + position
     row = position // tl.load(field + LENGTH * columns)
     scales = tl.load(field + SCALES * columns).to(tl.pointer_type(tl.float32)) + row
-    here = inside & (survives == 0)
-    w = tl.load(weights, mask=here, other=0.0)
-    if pruning:
-        here = here & (w != 0)
+    w = tl.load(weights, mask=inside, other=0.0)
+    here = inside & (survives == 0) & (w.to(tl.int32, bitcast=True) != -2147483648)  # -0.0 is a pruned weight
     g = tl.load(gradients, mask=here, other=0.0)
     w = w - (tl.load(scales, mask=here, other=0.0) * g + decay * w)
     tl.store(weights, w, mask=here)
@@ -151,16 +149,15 @@ def step(tensors: Sequence[tuple[Tensor, Tensor, dict[str, Any]]], group: dict[s
     )  # fmt: skip
 
 
-def scaled_step(tensors: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], decay: float, pruning: bool) -> None:
+def scaled_step(tensors: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], decay: float) -> None:
     """Gradient steps of the weights that hold no moments (see ``lean``), in place, without waiting for the GPU.
 
     Args:
         tensors: flat weights, flat gradients, masks, and what each row's gradients are multiplied by; float32.
         decay: ``lr * weight_decay``.
-        pruning: whether zeros are pruned weights and stay zero.
     """
     table, blocks = _table([(w, g, m, s.data_ptr(), w.numel() // s.numel()) for w, g, m, s in tensors])
-    _scaled[(blocks,)](table, decay, pruning, table.shape[1], BLOCK)
+    _scaled[(blocks,)](table, decay, table.shape[1], BLOCK)
 
 
 def _table(tensors: Sequence[tuple[Any, ...]]) -> tuple[Tensor, int]:

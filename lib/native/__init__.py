@@ -47,7 +47,6 @@ class Rest(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("w", "g", "bits", "scales")),
         *((name, ctypes.c_long) for name in ("length", "place", "size")),
         ("decay", ctypes.c_float),
-        ("pruning", ctypes.c_int),
     )
 
 
@@ -92,7 +91,10 @@ def fisher(weight: Tensor, v: Tensor, bits: Tensor | None, correction: float, ro
 
 
 def fisher_lean(weight: Tensor, v: Tensor, bits: Tensor, powers: Rows, correction: float, roots: int) -> Tensor:
-    """The same of all weights of a slice; those without a ``v`` of their own take their row's power of ``v_hat``."""
+    """The same of all weights of a slice; those without a ``v`` of their own take their row's power of ``v_hat``.
+
+    A pruned weight, which is -0.0, has the score -1.
+    """
     scores = torch.empty_like(weight)
     _library().fisher_lean(
         weight.data_ptr(), v.data_ptr(), bits.data_ptr(), powers.values.data_ptr(), powers.length, powers.place,

@@ -12,7 +12,6 @@ struct rest {
     long length, place;  /* of a row; of the slice's first weight in the tensor */
     long size;           /* number of weights */
     float decay;         /* lr * weight_decay */
-    int pruning;         /* whether zeros are pruned weights and stay zero */
 };
 
 static float without_of[256][8]; /* 1 for each zero of a byte */
@@ -63,7 +62,15 @@ static void scatter(const float *values, const uint8_t *bits, int length, float 
         onto[where[i]] = values[i];
 }
 
-/* w -= scale * g + decay * w where no moments are held. */
+/* Whether a weight has been pruned: it is -0.0 then. Its bits are compared, as -0.0 equals 0.0. */
+static inline int is_pruned(float w)
+{
+    int32_t bits;
+    memcpy(&bits, &w, sizeof bits);
+    return bits == INT32_MIN;
+}
+
+/* w -= scale * g + decay * w where no moments are held and nothing is pruned. */
 void scaled_step(const struct rest *slices, long number)
 {
     float scale[BLOCK], without[BLOCK + 8];
@@ -76,15 +83,14 @@ void scaled_step(const struct rest *slices, long number)
             spread(s->scales, s->length, s->place + start, length, scale);
             for (int byte = 0; byte < (length + 7) / 8; byte++)
                 memcpy(without + 8 * byte, without_of[bits[byte]], sizeof without_of[0]);
-            const float zero = s->pruning ? 0.0f : NAN; /* nothing equals NaN */
             for (int i = 0; i < length; i++) {
                 const float change = g[i] * scale[i] + s->decay * w[i];
-                w[i] -= without[i] != 0.0f && w[i] != zero ? change : 0.0f;
+                w[i] -= without[i] != 0.0f && !is_pruned(w[i]) ? change : 0.0f;
             }
         }
 }
 
-/* |w| * v_hat^(2^-roots) of all weights. Where no moments are held v_hat^(2^-roots) is that of the row, given in powers;
+/* |w| * v_hat^(2^-roots) of all weights, -1 where they are pruned. Where no moments are held v_hat^(2^-roots) is that of the row, given in powers;
  * v and its correction are those of the others. */
 void fisher_lean(const float *w, const float *v, const uint8_t *bits, const float *powers, long length, long place,
                  long size, float correction, int roots, float *scores)
@@ -101,7 +107,7 @@ void fisher_lean(const float *w, const float *v, const uint8_t *bits, const floa
         spread(powers, length, place + start, block, scores + start);
         scatter(held, bits + start / 8, block, scores + start);
         for (int i = 0; i < block; i++)
-            scores[start + i] = fabsf(w[start + i] * scores[start + i]);
+            scores[start + i] = is_pruned(w[start + i]) ? -1.0f : fabsf(w[start + i] * scores[start + i]);
         v += count;
     }
 }

@@ -153,10 +153,7 @@ class AdamWPrune(Optimizer):
         return [self._survivors(part) / part.weight.numel() for part in self._parts()]
 
     def _survivors(self, part: updates.Part) -> int:
-        if self.mode == "lean" and self.steps < self.schedule.end:  # those without moments are alive until pruned
-            pruning = self.steps >= self.schedule.first_update
-            return int(torch.count_nonzero(part.weight)) if pruning else part.weight.numel()
-        return part.held
+        return lean.survivors(part.weight) if "row_avg_sq" in part.state else part.held
 
     def memory_bytes(self) -> dict[str, int]:
         """Bytes of ``optimizer_state`` (moments, step counts) and ``pruning_state`` (masks), from the live tensors."""
@@ -264,7 +261,7 @@ class AdamWPrune(Optimizer):
         if pruned:
             compact.step(pruned, group)
             if self.mode == "lean" and self.steps < self.schedule.end:
-                lean.step(pruned, group, self.steps >= self.schedule.first_update)
+                lean.step(pruned, group)
 
 
 def _prunable(weight: Tensor, group: dict[str, Any]) -> bool:

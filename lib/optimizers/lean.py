@@ -2,7 +2,8 @@
 
 As many weights as will survive hold moments (see ``compact``; here the mask says which). The others are dense all the
 same. Each takes gradient steps scaled by one second moment for its whole row, the weights of one output, which is all
-that is stored for them. Once pruning has begun, a zero among them is a pruned weight.
+that is stored for them. A pruned weight is told from a living one that happens to
+be zero by its sign: it is -0.0 until the ramp ends, which equals 0 and costs no memory.
 
 That a row can share one second moment is the finding of Adam-mini (Zhang et al. 2024, arXiv 2406.16793).
 """
@@ -25,6 +26,7 @@ from .compact import Scores, State
 def start(weight: Tensor, state: State) -> None:
     """The rows' second moments before the first step. A sum of squares needs the range of float32."""
     dtype = torch.promote_types(weight.dtype, torch.float32)
+    weight.detach().add_(0.0)  # no -0.0 to begin with
     state["row_avg_sq"] = torch.zeros(weight.shape[0], dtype=dtype, device=weight.device)
 
 
@@ -35,7 +37,27 @@ def start_late(weight: Tensor, state: State, fused: bool) -> None:
     start(weight, state)
 
 
-def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], pruning: bool) -> None:
+def is_pruned(part: Tensor) -> Tensor:
+    """Which of these weights have been pruned, before the ramp has ended."""
+    return (part == 0).logical_and_(part.signbit())
+
+
+def survivors(weight: Tensor) -> int:
+    """How many weights have not been pruned yet."""
+    vector = masks.flat(weight.detach())
+    size = vector.numel()
+    return size - sum(int(is_pruned(vector[start:stop]).sum()) for start, stop in masks.slices(size))
+
+
+def prune(weight: Tensor, alive: Tensor, last: bool) -> None:
+    """Set the weights whose bit is 0 to zero: to -0.0 but for the ``last`` time."""
+    masks.zero_pruned(weight, alive)
+    vector = masks.flat(weight)
+    for start, stop in () if last else masks.slices(vector.numel()):
+        vector[start:stop].masked_fill_(masks.unpack(alive, start, stop).logical_not_(), -0.0)
+
+
+def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None:
     """Step the weights that hold no moments, in place, after the others have been stepped::
 
         u <- beta2 u + (1 - beta2) mean(g^2)     over a row
@@ -44,7 +66,6 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], pruning
     Args:
         tensors: prunable weights, each with its state.
         group: the parameter group with its settings.
-        pruning: whether pruning has begun, so that zeros stay zeros.
     """
     decay = float(group["lr"]) * group["weight_decay"]
     compiled: list[native.Rest] = []
@@ -54,15 +75,15 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], pruning
     scales = _scales([slope for _, slope in pairs], states, group)
     for (vector, slope), state, scale in zip(pairs, states, scales, strict=True):
         if group["fused"] and all(map(native.here, (vector, slope, scale))):
-            compiled += _compiled_slices(vector, slope, scale, state["mask"], decay, pruning)
+            compiled += _compiled_slices(vector, slope, scale, state["mask"], decay)
         elif group["fused"] and compact.on_gpu(vector, slope, scale):
             on_gpus.setdefault(vector.device, []).append((vector, slope, state["mask"], scale))
         else:
-            _step(vector, slope, scale, state["mask"], decay, pruning)
+            _step(vector, slope, scale, state["mask"], decay)
     if compiled:
         native.scaled_step(compiled)
     for parts in on_gpus.values():
-        compact.triton_step().scaled_step(parts, decay, pruning)
+        compact.triton_step().scaled_step(parts, decay)
 
 
 def _scales(slopes: Sequence[Tensor], states: Sequence[State], group: dict[str, Any]) -> Sequence[Tensor]:
@@ -85,27 +106,31 @@ def _scales(slopes: Sequence[Tensor], states: Sequence[State], group: dict[str, 
 
 
 def _compiled_slices(
-    vector: Tensor, slope: Tensor, scales: Tensor, bits: Tensor, decay: float, pruning: bool
+    vector: Tensor, slope: Tensor, scales: Tensor, bits: Tensor, decay: float
 ) -> Iterator[native.Rest]:
     w, g, mask, rows = (tensor.data_ptr() for tensor in (vector, slope, bits, scales))
     length = vector.numel() // scales.numel()
     for start, stop in masks.slices(vector.numel()):
         addresses = (w + 4 * start, g + 4 * start, mask + start // 8, rows)
-        yield native.Rest(*addresses, length, start, stop - start, decay, pruning)
+        yield native.Rest(*addresses, length, start, stop - start, decay)
 
 
-def _step(vector: Tensor, slope: Tensor, scales: Tensor, bits: Tensor, decay: float, pruning: bool) -> None:
+def _step(vector: Tensor, slope: Tensor, scales: Tensor, bits: Tensor, decay: float) -> None:
     for start, stop in masks.slices(vector.numel()):
         part = vector[start:stop]
-        without = masks.unpack(bits, start, stop).logical_not_()
-        if pruning:
-            without.logical_and_(part != 0)
+        gone = is_pruned(part)
+        without = masks.unpack(bits, start, stop).logical_or_(gone).logical_not_()
         change = (slope[start:stop] * _spread(scales, vector, start, stop)).add_(part, alpha=decay)
         part.sub_(change.masked_fill_(without.logical_not_(), 0.0))
+        if part.itemsize < 4:  # where a small negative number can round to -0.0
+            part.add_(0.0).masked_fill_(gone, -0.0)
 
 
 def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float) -> Scores:
-    """``|w| * v_hat^exponent`` of all weights, slice by slice; the row's v_hat where a weight has none."""
+    """``|w| * v_hat^exponent`` of all weights, slice by slice; the row's v_hat where a weight has none.
+
+    Pruned weights have -1, so that they come before a living zero.
+    """
     correction = _correction(state, group)
     vector, rows = masks.flat(weight.detach()), _second_moments(state, group).float()
 
@@ -121,7 +146,8 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float)
             v = _spread(rows, weight, start, stop)
             where = masks.positions(state["mask"], start, stop, last - first)
             v.index_copy_(0, where, state["exp_avg_sq"][first:last].float() / correction)
-            yield fisher(vector[start:stop].float(), v, v, exponent)
+            part = vector[start:stop]
+            yield fisher(part.float(), v, v, exponent).masked_fill_(is_pruned(part), -1.0)
 
     fast = group["fused"] and exponent in compact.ROOTS and native.here(weight) and native.here(state["exp_avg_sq"])
     return compiled if fast else everywhere

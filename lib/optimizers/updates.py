@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..pruning import masks
-from ..pruning.counting import Layer, Update
+from ..pruning.counting import Layer, Update, lower_edges
 from ..pruning.criteria import Criterion
 from ..pruning.ranking import Selection, kept, round_to_total, survivors_at_least
 from . import compact, lean
@@ -112,14 +112,16 @@ def hand_over(parts: Sequence[Part], rule: Rule, sparsity: float, final: float, 
     layers = [rule.layer(i, p, lean.scores(*p, rule.exponent), p.weight.numel()) for i, p in enumerate(parts)]
     selection = Selection(layers)
     stateless = selection.numbers(without, rule.ranking)
-    # budgets by shape are rounded, so that a layer could be asked to prune one that holds moments
-    numbers = round_to_total(np.minimum(selection.numbers(pruned, rule.ranking), stateless), stateless, pruned)
+    gone = selection.upper.table[:, lower_edges(selection.upper.halves) < 0].sum(1)
+    # budgets by shape are rounded: a layer could be asked for a weight that holds moments, or to give one back
+    numbers = np.clip(selection.numbers(pruned, rule.ranking), gone, stateless)
+    numbers = gone + round_to_total(numbers - gone, stateless - gone, pruned - int(gone.sum()))
     living, bits = _cut(parts, selection, numbers), _cut(parts, selection, stateless)
     counts = _counts(bits, parts)
     _check(counts, size - without)
     for part, alive, new, number in zip(parts, living, bits, counts, strict=True):
         lean.rebuild(part.weight, part.state, new, number)
-        masks.zero_pruned(part.weight.detach(), alive)
+        lean.prune(part.weight.detach(), alive, last)
         if last:
             del part.state["row_avg_sq"]
     return Update(step, pruned / size, selection.upper, numbers)

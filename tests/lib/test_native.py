@@ -141,6 +141,8 @@ def test_compiled_rows_stand_in_for_weights_without_moments(
     size: int, density: float, share: float, length: int, place: int, power: tuple[int, float]
 ) -> None:
     alive, weight = slice_of(size, density, seed=place)
+    weight[::5] = 0.0
+    weight[::7] = -0.0
     generator = torch.Generator().manual_seed(length)
     values, v = torch.rand((place + size) // length + 1, generator=generator), torch.rand(int(alive.sum()))
     rows = values.repeat_interleave(length)[place : place + size]
@@ -148,6 +150,7 @@ def test_compiled_rows_stand_in_for_weights_without_moments(
     everywhere = rows.clone()
     everywhere[alive] = v / 0.3
     expected = criteria.fisher(weight, everywhere, everywhere, power[1])
+    expected[::7] = -1.0  # pruned
     powers = native.Rows(values.pow(power[1]), length, place)
     found = native.fisher_lean(weight, v, masks.pack(alive), powers, 0.3, power[0])
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-12)

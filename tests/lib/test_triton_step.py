@@ -39,7 +39,7 @@ def test_kernels_compile_for(backend: str, architecture: object, warp: int, beta
     for kernel, arguments, fixed in (
         (triton_step._count, where, sizes),
         (triton_step._update, where | {"totals": "*i64"} | numbers, constants),
-        (triton_step._scaled, {"table": "*i64", "decay": "fp32"}, {"pruning": True} | sizes),
+        (triton_step._scaled, {"table": "*i64", "decay": "fp32"}, sizes),
     ):
         signature = arguments | dict.fromkeys(fixed, "constexpr")
         assert list(signature) == kernel.arg_names

@@ -25,6 +25,7 @@ def train(rank: int, folder: str) -> None:
         optimizer.step()
     masks = [state["mask"] for state in optimizer.state.values() if "mask" in state]
     torch.save([masks, [weight.detach() for weight in model.parameters()]], f"{folder}/{rank}.pt")
+    distributed.barrier()  # a rank that leaves first can take the other down
     distributed.destroy_process_group()
 
 

@@ -111,6 +111,44 @@ def test_a_layer_that_starts_at_zero_is_not_taken_for_pruned() -> None:
     assert optimizer.sparsity() == 0.0
 
 
+@pytest.mark.parametrize("way", [{"foreach": False}, {"fused": True}])
+def test_a_zero_that_nobody_pruned_is_alive_however_late_its_gradients_come(way: dict[str, bool]) -> None:
+    dense, zero = nn.Parameter(torch.randn(64, 64)), nn.Parameter(torch.zeros(64, 64))
+    settings = {"sparsity": 0.5, "start_step": 2, "end_step": 400, "update_interval": 4, "ranking": "uniform"}
+    optimizer = AdamWPrune([dense, zero], mode="lean", **settings, **way)
+    for step in range(20):
+        dense.grad = torch.randn(64, 64)
+        zero.grad = None if step < 7 else torch.randn(64, 64)
+        optimizer.step()
+    asked = round(optimizer.schedule.sparsity(18) * 2 * 64 * 64)
+    assert int((dense == 0).sum() + (zero == 0).sum()) == asked
+    assert optimizer.sparsity() == asked / (2 * 64 * 64)
+
+
+def test_budgets_by_shape_ask_no_layer_to_give_a_pruned_weight_back() -> None:
+    torch.manual_seed(0)
+    weights = [nn.Parameter(torch.randn(shape)) for shape in ((5, 4), (17, 5), (15, 28))]
+    optimizer = AdamWPrune(
+        weights, lr=0.05, sparsity=0.08418688253446124, start_step=3, end_step=22, update_interval=1, mode="lean",
+        ranking="uniform",
+    )  # fmt: skip
+    for step in range(1, 25):
+        for weight in weights:
+            weight.grad = torch.randn_like(weight)
+        optimizer.step()
+        zero = sum(int((weight == 0).sum()) for weight in weights)
+        assert zero == round(optimizer.schedule.sparsity(step) * 525)
+
+
+def test_when_the_ramp_has_ended_pruned_weights_are_plain_zeros() -> None:
+    model = net()
+    optimizer = lean(model)
+    run(model, optimizer, range(15))
+    assert model[0].weight[model[0].weight == 0].signbit().all()
+    run(model, optimizer, range(15, 25))
+    assert not model[0].weight[model[0].weight == 0].signbit().any()
+
+
 def test_after_the_ramp_it_is_the_masked_adamw_bit_for_bit() -> None:
     model = net()
     optimizer = lean(model, foreach=False, weight_decay=0.1)
