@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -63,6 +64,10 @@ def _different_settings(groups_a: dict, groups_b: dict) -> list[str]:
 
 def compare(path_a: Path, path_b: Path) -> int:
     a, b = load(path_a), load(path_b)
+    for path, results in ((path_a, a), (path_b, b)):
+        if not results.runs:
+            print(f"{path}: no runs in this folder", file=sys.stderr)
+            return 1
     rows, told = comparison(a, b)
     print(f"A = {a.name}\nB = {b.name}\n")
     headings = (

@@ -168,13 +168,12 @@ def to_markdown(results: Results) -> str:
     return "\n".join(out) + "\n"
 
 
-def write_summary(results_dir: Path) -> Results:
-    """Write summary.csv and summary.md of the results folder and return what was read."""
-    results = load(results_dir)
-    folder = ResultsDir(results_dir)
+def write_summary(results: Results) -> None:
+    """Write summary.csv and summary.md into the folder that the results were read from."""
+    assert results.path is not None
+    folder = ResultsDir(results.path)
     write_atomic(folder.summary_csv, to_csv(results))
     write_atomic(folder.summary_md, to_markdown(results))
-    return results
 
 
 def summary(results_dir: Path) -> int:
@@ -191,7 +190,7 @@ def summary(results_dir: Path) -> int:
         print(f"\n{paired.REMARK}")
     if troubles := shortened(results.troubles()):
         print("\nNot in the means:\n" + "\n".join(f"  {trouble}" for trouble in troubles))
-    write_summary(results_dir)
+    write_summary(results)
     print(f"\nwritten: {results_dir}/summary.md, {results_dir}/summary.csv")
     return 0
 
@@ -209,25 +208,16 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _compare(arguments: argparse.Namespace) -> int:
-    from scripts.compare import compare
-
-    if not (arguments.a and arguments.b):
-        print("compare takes two results folders: make compare A=results/x B=results/y", file=sys.stderr)
-        return 2
-    folders = [find(name, arguments.root) for name in (arguments.a, arguments.b)]
-    for folder in folders:
-        if not load(folder).runs:
-            print(f"{folder}: no runs in this folder", file=sys.stderr)
-            return 2
-    return compare(*folders)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     try:
         if arguments.command == "compare":
-            return _compare(arguments)
+            from scripts.compare import compare
+
+            if not (arguments.a and arguments.b):
+                print("compare takes two results folders: make compare A=results/x B=results/y", file=sys.stderr)
+                return 2
+            return compare(find(arguments.a, arguments.root), find(arguments.b, arguments.root))
         return summary(find(arguments.dir, arguments.root))
     except FileNotFoundError as error:
         print(error, file=sys.stderr)

@@ -33,6 +33,7 @@ from lib.rundir import STATES, Locked, ResultsDir, locked
 from scripts import environment, sharing
 from scripts.live_table import Row, display, tell
 from scripts.plan import changes, grows, recorded_overrides, source, unsettled, write_plan
+from scripts.reading import load
 from scripts.results import write_summary
 from scripts.scheduler import Scheduler, Stop
 
@@ -202,7 +203,7 @@ def run_all(folder: ResultsDir, configs: list[RunConfig], jobs: int) -> int:
 def report(folder: ResultsDir, states: list[str], remark: str | None) -> int:
     """Write the summary, say in one sentence how the runs ended. 0 if all are done, else 1."""
     try:
-        write_summary(folder.path)
+        write_summary(load(folder.path))
     except Exception as error:  # a table that cannot be written takes no run's result with it
         print(f"the summary could not be written: {error}", file=sys.stderr)
     counted = ", ".join(f"{states.count(state)} {state}" for state in STATES if state in states)

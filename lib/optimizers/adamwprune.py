@@ -13,7 +13,7 @@ from ..pruning.criteria import CRITERIA
 from ..pruning.pruner import check_floors
 from ..pruning.ranking import RANKINGS
 from ..pruning.schedule import CubicSchedule, exchange_share
-from . import compact, lean, updates
+from . import compact, layout, lean, updates
 
 MODES = ("gradual", "lean", "dynamic")
 
@@ -183,7 +183,7 @@ class AdamWPrune(Optimizer):
         self.steps = int(state_dict["steps"])
         for weight, state in self.state.items():
             if state:  # a tensor that has not been stepped yet has none
-                compact.follow_memory_order(weight, state)
+                layout.take_up(weight, state)
         self._keep_range_of_rows(state_dict)
 
     def _keep_range_of_rows(self, state_dict: dict[str, Any]) -> None:
@@ -232,10 +232,12 @@ class AdamWPrune(Optimizer):
 
     def _state_of(self, weight: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         state = self.state[weight]
-        lean_now = self.mode == "lean" and self.schedule.final > 0.0 and self.steps < self.schedule.end
-        if not state and lean_now and _prunable(weight, group) and weight.numel():
+        if state:
+            return state
+        ramp_ahead = self.schedule.final > 0.0 and self.steps < self.schedule.end
+        if self.mode == "lean" and ramp_ahead and _prunable(weight, group) and weight.numel():
             lean.start_late(weight, state, bool(group["fused"]))
-        elif not state:
+        else:
             device = weight.device if group["fused"] else torch.device("cpu")  # as torch's AdamW has it
             state["step"] = torch.zeros((), dtype=torch.float32, device=device)
             state["exp_avg"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
@@ -250,8 +252,8 @@ class AdamWPrune(Optimizer):
             if weight.grad is None:
                 continue
             state = self._state_of(weight, group)
-            if weight.dim() == 4 and compact.in_other_order(weight, state):
-                compact.follow_memory_order(weight, state)
+            if weight.dim() == 4:
+                layout.follow(weight, state)
             if "mask" in state:
                 pruned.append((weight, state))
             else:
@@ -260,8 +262,8 @@ class AdamWPrune(Optimizer):
             compact.adamw_step(group, *(list(column) for column in zip(*dense, strict=True)))
         if pruned:
             compact.step(pruned, group)
-            if self.mode == "lean" and self.steps < self.schedule.end:
-                lean.step(pruned, group)
+            if with_rows := [(weight, state) for weight, state in pruned if "row_avg_sq" in state]:
+                lean.step(with_rows, group)
 
 
 def _prunable(weight: Tensor, group: dict[str, Any]) -> bool:

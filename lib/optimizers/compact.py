@@ -18,6 +18,7 @@ from torch.optim.adamw import adamw
 from .. import native
 from ..pruning import masks
 from ..pruning.criteria import Criterion, fisher
+from . import layout
 
 State = dict[str, Any]
 Scores = Callable[[], Iterator[Tensor]]
@@ -237,37 +238,6 @@ def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], fresh: 
     set_mask(state, weight, bits, kept)
 
 
-def in_other_order(weight: Tensor, state: State) -> bool:
-    """Whether the weight has changed its memory order (``model.to(memory_format=...)``) since the state was made."""
-    if "mask" in state:
-        return bool(state["channels_last"] != _is_channels_last(weight))
-    return bool(state["exp_avg"].stride() != weight.stride())
-
-
-def follow_memory_order(weight: Tensor, state: State) -> None:
-    """After loading: count survivors anew, and reorder the state if it was made for the other memory order."""
-    size = weight.numel()
-    if "mask" not in state:
-        for name in ("exp_avg", "exp_avg_sq"):
-            if state[name].stride() != weight.stride():
-                state[name] = torch.empty_like(weight).copy_(state[name])
-        return
-    state["mask"] = state["mask"].to(torch.uint8)  # the base class has cast it to the weight's type
-    survivors = masks.count(state["mask"], size) if state["mask"].numel() == masks.packed_size(size) else None
-    if survivors is None or any(state[name].shape != (survivors,) for name in ("exp_avg", "exp_avg_sq")):
-        raise ValueError(f"the state of a pruned tensor does not fit a weight of shape {tuple(weight.shape)}")
-    if state["channels_last"] != _is_channels_last(weight):
-        alive = masks.unpack(state["mask"], 0, size)
-        order = _other_order(torch.arange(size, device=weight.device), weight)
-        for name in ("exp_avg", "exp_avg_sq"):
-            dense = torch.zeros(size, dtype=state[name].dtype, device=weight.device)
-            dense[alive] = state[name]
-            state[name] = dense[order][alive[order]]
-        state["mask"] = masks.pack(alive[order])
-        state["channels_last"] = _is_channels_last(weight)
-    state["kept"] = masks.counts(state["mask"], size).tolist()
-
-
 def bounds(weight: Tensor, state: State) -> Iterator[tuple[int, int, int, int]]:
     """Bounds of each slice in the weight and, of its survivors, in the moments."""
     first = 0
@@ -285,7 +255,7 @@ def _bits(bits: Tensor | None, start: int, stop: int) -> Tensor | None:
 def set_mask(state: State, weight: Tensor, bits: Tensor, kept: list[int]) -> None:
     """Take up a mask and what is told of it: survivors per slice, memory order."""
     state["mask"], state["kept"] = bits, kept
-    state["channels_last"] = _is_channels_last(weight)
+    state["channels_last"] = layout.is_channels_last(weight)
 
 
 def _pruned(state: State, start: int, stop: int) -> Tensor:
@@ -303,15 +273,3 @@ def gradient(weight: Tensor) -> Tensor:
     if slope.stride() != weight.stride():
         slope = torch.empty_like(weight).copy_(slope)
     return slope.detach()
-
-
-def _is_channels_last(weight: Tensor) -> bool:
-    return not weight.is_contiguous()
-
-
-def _other_order(index: Tensor, weight: Tensor) -> Tensor:
-    """Positions, in the memory order that ``weight`` does not have, of its elements in the order it has."""
-    out, inner, height, width = weight.shape
-    if _is_channels_last(weight):
-        return index.view(out, inner, height, width).permute(0, 2, 3, 1).reshape(-1)
-    return index.view(out, height, width, inner).permute(0, 3, 1, 2).reshape(-1)

@@ -2,8 +2,8 @@
 
 As many weights as will survive hold moments (see ``compact``; here the mask says which). The others are dense all the
 same. Each takes gradient steps scaled by one second moment for its whole row, the weights of one output, which is all
-that is stored for them. A pruned weight is told from a living one that happens to
-be zero by its sign: it is -0.0 until the ramp ends, which equals 0 and costs no memory.
+that is stored for them. A pruned weight is told from a living one that happens to be zero by its sign: it is -0.0 until
+the ramp ends, which equals 0 and costs no memory.
 
 That a row can share one second moment is the finding of Adam-mini (Zhang et al. 2024, arXiv 2406.16793).
 """
@@ -51,9 +51,11 @@ def survivors(weight: Tensor) -> int:
 
 def prune(weight: Tensor, alive: Tensor, last: bool) -> None:
     """Set the weights whose bit is 0 to zero: to -0.0 but for the ``last`` time."""
-    masks.zero_pruned(weight, alive)
+    if last:
+        masks.zero_pruned(weight, alive)
+        return
     vector = masks.flat(weight)
-    for start, stop in () if last else masks.slices(vector.numel()):
+    for start, stop in masks.slices(vector.numel()):
         vector[start:stop].masked_fill_(masks.unpack(alive, start, stop).logical_not_(), -0.0)
 
 
@@ -119,9 +121,9 @@ def _step(vector: Tensor, slope: Tensor, scales: Tensor, bits: Tensor, decay: fl
     for start, stop in masks.slices(vector.numel()):
         part = vector[start:stop]
         gone = is_pruned(part)
-        without = masks.unpack(bits, start, stop).logical_or_(gone).logical_not_()
+        others = masks.unpack(bits, start, stop).logical_or_(gone)
         change = (slope[start:stop] * _spread(scales, vector, start, stop)).add_(part, alpha=decay)
-        part.sub_(change.masked_fill_(without.logical_not_(), 0.0))
+        part.sub_(change.masked_fill_(others, 0.0))
         if part.itemsize < 4:  # where a small negative number can round to -0.0
             part.add_(0.0).masked_fill_(gone, -0.0)
 

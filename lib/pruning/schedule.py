@@ -53,11 +53,6 @@ class CubicSchedule:
             return False
         return step == self.end or (step - self.start) % self.interval == 0
 
-    @property
-    def first_update(self) -> int:
-        """Step after which the mask changes for the first time."""
-        return min(self.start + self.interval, self.end)
-
     def is_early_update(self, step: int) -> bool:
         """As ``is_update``, and at the same interval before the ramp, where nothing is pruned yet."""
         return self.is_update(step) or (self.final > 0.0 and 0 < step <= self.start and step % self.interval == 0)

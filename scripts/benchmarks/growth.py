@@ -20,6 +20,7 @@ from lib.trainer import Training, train
 from scripts import report, results, update_graphs
 from scripts.benchmarks.loop import MODELS, small_config
 from scripts.benchmarks.pairs import Row, in_turn
+from scripts.reading import load
 
 BATCHES, WIDTHS, IMAGES, RUNS = (64, 128, 256, 512), (8, 16, 32), (1024, 2048, 4096), (10, 100, 1000)
 
@@ -71,7 +72,7 @@ def _tables(device: torch.device, rounds: int) -> list[Row]:
         folders = [_copies(run, Path(temporary) / f"of-{count}", count) for count in RUNS]
         calls: dict[str, dict[str, Callable[[], object]]] = {"table": {}, "pictures": {}, "report": {}}
         for count, folder in zip(RUNS, folders, strict=True):
-            calls["table"][f"{count:,}"] = lambda folder=folder: results.write_summary(folder)  # type: ignore[misc]
+            calls["table"][f"{count:,}"] = lambda folder=folder: results.write_summary(load(folder))  # type: ignore[misc]
             calls["pictures"][f"{count:,}"] = lambda folder=folder: update_graphs.from_results(folder, None)  # type: ignore[misc]
             calls["report"][f"{count:,}"] = lambda folder=folder: report.build(folder)  # type: ignore[misc]
         few = max(rounds // 2, 1)

@@ -70,5 +70,4 @@ def test_early_updates_begin_before_the_ramp_and_are_the_ramps_own_from_there() 
     schedule = CubicSchedule(0.5, 10, 20, 4)
     assert [step for step in range(30) if schedule.is_early_update(step)] == [4, 8, 14, 18, 20]
     assert [step for step in range(30) if schedule.is_update(step)] == [14, 18, 20]
-    assert schedule.first_update == 14
     assert not any(CubicSchedule(0.0, 10, 20, 4).is_early_update(step) for step in range(30))

@@ -1,0 +1,56 @@
+"""The memory order of a weight and of the state that AdamWPrune holds for it: row-major or channels_last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..pruning import masks
+
+State = dict[str, Any]
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def is_channels_last(weight: Tensor) -> bool:
+    return not weight.is_contiguous()
+
+
+def take_up(weight: Tensor, state: State) -> None:
+    """Make a loaded state fit to be gone on with. ValueError if it is that of a weight of another shape."""
+    if "mask" in state:
+        size = weight.numel()
+        state["mask"] = state["mask"].to(torch.uint8)  # the base class has cast it to the weight's type
+        fits = state["mask"].numel() == masks.packed_size(size)
+        state["kept"] = masks.counts(state["mask"], size).tolist() if fits else []
+        if not fits or any(state[name].shape != (sum(state["kept"]),) for name in MOMENTS):
+            raise ValueError(f"the state of a pruned tensor does not fit a weight of shape {tuple(weight.shape)}")
+    follow(weight, state)
+
+
+def follow(weight: Tensor, state: State) -> None:
+    """Reorder a state that was made for the other memory order than the weight has now, and leave others alone."""
+    if "mask" not in state:
+        for name in MOMENTS:
+            if state[name].stride() != weight.stride():
+                state[name] = torch.empty_like(weight).copy_(state[name])
+    elif state["channels_last"] != is_channels_last(weight):
+        size = weight.numel()
+        alive = masks.unpack(state["mask"], 0, size)
+        order = _other_order(torch.arange(size, device=weight.device), weight)
+        for name in MOMENTS:
+            dense = torch.zeros(size, dtype=state[name].dtype, device=weight.device)
+            dense[alive] = state[name]
+            state[name] = dense[order][alive[order]]
+        state["mask"] = masks.pack(alive[order])
+        state["kept"] = masks.counts(state["mask"], size).tolist()
+        state["channels_last"] = is_channels_last(weight)
+
+
+def _other_order(index: Tensor, weight: Tensor) -> Tensor:
+    """Positions, in the memory order that ``weight`` does not have, of its elements in the order it has."""
+    out, inner, height, width = weight.shape
+    if is_channels_last(weight):
+        return index.view(out, inner, height, width).permute(0, 2, 3, 1).reshape(-1)
+    return index.view(out, height, width, inner).permute(0, 3, 1, 2).reshape(-1)
