@@ -54,6 +54,8 @@ def summarise(config: RunConfig, compute: Compute, model: nn.Module, history: li
         "memory": {name: last["memory"][name] for name in categories},
         "memory_peak": {name: peak(name) for name in categories},
     }
+    if (planned := history[0].get("planned_epochs", config.epochs)) != config.epochs:
+        summary["grown_from"] = planned  # its schedules are not those of a run planned so long
     if "validation_accuracy" in last:
         summary["final_validation_accuracy"] = last["validation_accuracy"]
     return summary | {name: peak(name) for name in PEAKS if name in last["memory"]}

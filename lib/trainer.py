@@ -116,6 +116,7 @@ class Training:
         images_seen = self.steps * datasets.batch_size(self.data, self.config)
         self.record = {
             "epoch": progress.epoch + 1,
+            "planned_epochs": self.config.epochs,
             "train_loss": loss,
             "train_accuracy": 100 * progress.correct.item() / images_seen,
             "learning_rate": self.optimizer.param_groups[0]["lr"],

@@ -27,13 +27,13 @@ from scripts import paired
 from scripts.reading import find, load
 from scripts.runs import (
     MEMORY_FIGURES,
-    METHOD_NAMES,
     MIB,
     MODEL_NAMES,
     OPTIMIZER_NAMES,
     Group,
     Results,
     Stat,
+    method_name,
 )
 from scripts.tables import GAP, print_table, shortened
 
@@ -70,6 +70,7 @@ def _record(group: Group, figure: str) -> dict[str, Any]:
         "pruning_method": run.method,
         "target_sparsity": run.target_sparsity,
         "variant": run.variant,
+        "mode": run.config.get("mode"),
         "dataset": run.config.get("dataset"),
         "runs": len(group.runs),
         "n": len(group.counted),
@@ -120,7 +121,7 @@ def cells(line: dict[str, Any]) -> list[str]:
     return [
         MODEL_NAMES.get(line["model"], line["model"]),
         OPTIMIZER_NAMES.get(line["optimizer"], line["optimizer"]),
-        METHOD_NAMES.get(method, method) + (f" ({line['variant']})" if line["variant"] else ""),
+        method_name(method, line["variant"], line["mode"]),
         GAP if method == "none" else f"{100 * line['target_sparsity']:g}",
         spread("accuracy"),
         str(line["n"]),
@@ -143,6 +144,11 @@ def remarks(results: Results) -> list[str]:
     told += ["State: optimizer and pruning state at the end of the run, in bytes per parameter."]
     if any(run.synthetic for run in results.runs):
         told.append("Synthetic images: their accuracy says nothing about real data.")
+    for run in results.runs:
+        if planned := run.summary.get("grown_from"):
+            told.append(
+                f"{run.name}: planned for {planned} epochs and trained further; not the same as a run planned so long."
+            )
     if torn := sum(run.dropped for run in results.runs):
         told.append(f"{torn} torn lines were left out of metrics and memory samples.")
     return told

@@ -199,6 +199,14 @@ class Stat:
         return f"{self.mean:.{digits}f}{spread}"
 
 
+def method_name(method: str, variant: str, mode: str | None) -> str:
+    """What tables and pictures call a pruning method with its variant or, where no variant tells, its mode."""
+    name = METHOD_NAMES.get(method, method)
+    if variant:
+        return f"{name} ({variant})"
+    return name if mode in (None, "gradual") else f"{name}, {mode}"
+
+
 @dataclass(frozen=True)
 class Group:
     """The runs that differ in their seed only."""
@@ -223,8 +231,7 @@ class Group:
 
     @property
     def method_label(self) -> str:
-        name = METHOD_NAMES.get(self.first.method, self.first.method)
-        name += f" ({self.first.variant})" if self.first.variant else ""
+        name = method_name(self.first.method, self.first.variant, self.first.config.get("mode"))
         return name if self.first.method == "none" else f"{name} {100 * self.first.target_sparsity:g} %"
 
     def stat(self, name: str) -> Stat | None:

@@ -263,12 +263,13 @@ def test_only_epochs_may_change_and_only_grow(tmp_path: Path) -> None:
     assert [problem.split("=")[0] for problem in error.value.problems] == ["seed", "batch_size", "epochs"]
     before = metrics(tmp_path)
     summary = run(tiny(epochs=4), tmp_path)
-    assert summary["epochs"] == 4
+    assert summary["epochs"] == 4 and summary["grown_from"] == 2
     assert metrics(tmp_path)[:2] == before and len(metrics(tmp_path)) == 4
 
 
 def test_resuming_a_finished_run_only_writes_its_results_again(tmp_path: Path) -> None:
     first = run(tiny(), tmp_path)
+    assert "grown_from" not in first
     RunDir(tmp_path).summary.unlink()
     assert run(tiny(), tmp_path) == first
 

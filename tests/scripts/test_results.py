@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scripts import compact, compare, reading, results, tables
-from scripts.runs import MIB, Run, Stat
+from scripts.runs import MIB, Run, Stat, method_name
 from tests.scripts.fake_results import compare_matrix, make_results, make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,6 +152,23 @@ def test_runs_stand_in_the_order_of_the_matrix_and_planned_ones_are_missed(tmp_p
 def test_synthetic_images_are_named_beside_their_accuracy(tmp_path: Path) -> None:
     make_run(tmp_path, dataset="synthetic")
     assert "Synthetic images" in results.to_markdown(reading.load(tmp_path))
+
+
+def test_a_run_that_was_trained_further_than_planned_is_named(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps(summary | {"grown_from": 2}))
+    found = reading.load(tmp_path)
+    assert f"{folder.name}: planned for 2 epochs and trained further" in results.to_markdown(found)
+    assert compact.shrink(found).runs[0].summary["grown_from"] == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "variant", "label"),
+    [("gradual", "", "state"), ("lean", "", "state, lean"), ("lean", "small", "state (small)"), (None, "", "state")],
+)
+def test_a_mode_that_no_variant_names_stands_in_the_label(mode: str | None, variant: str, label: str) -> None:
+    assert method_name("state", variant, mode) == label
 
 
 def test_compare_gives_differences_with_their_error_and_names_what_stands_alone(tmp_path: Path) -> None:
