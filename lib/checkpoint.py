@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from .rundir import RunDir, remove_leftovers, replacing
+from .files import remove_leftovers, replacing
+from .rundir import RunDir
 
 FORMAT = 1  # counts up when what a checkpoint holds changes
 

@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .rundir import locked
+from .files import locked
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -20,7 +20,8 @@ from . import arguments
 from .changes import refuse_changes
 from .config import ConfigError, RunConfig
 from .datacheck import ROOT, DataError, check
-from .rundir import Locked, RunDir, write_atomic
+from .files import Locked, write_atomic
+from .rundir import RunDir
 from .sampler import Sampler
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .datacheck import ROOT, DataError, Listing, list_images
-from .rundir import locked, replacing
+from .files import locked, replacing
 
 SIDE = 32  # pixels; every image is brought to this size
 SPLITS = ("train", "test")

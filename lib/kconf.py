@@ -12,8 +12,8 @@ from pathlib import Path
 import kconfiglib
 
 from .config import FIELD_TYPES, ConfigError
+from .files import write_atomic
 from .fragment import Assignment, parse
-from .rundir import write_atomic
 from .schema import Spec, Value, float_spec
 from .strict import apply, override
 

@@ -1,23 +1,15 @@
-"""Every path of a results folder, and the few ways files in it are written.
-
-A reader may come at any moment and a writer may be killed at any moment, so: whole files are
-replaced by rename, lines are appended by one write, readers drop what is torn, and locks are
-flocks, which the kernel releases when their holder dies.
-"""
+"""Every path of a results folder and of the runs in it."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
-import math
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from .files import locked, read_json, write_atomic, write_json
 from .yamltext import parse_yaml
 
 STATES = ("queued", "running", "done", "failed", "diverged", "interrupted")
@@ -25,178 +17,6 @@ FINAL_STATES = ("done", "failed", "diverged", "interrupted")
 
 # name of a results folder: the preset, then local date and time
 FOLDER = re.compile(r"(?P<preset>.+)-(?P<stamp>\d{8}-\d{6})")
-LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
-
-
-class Locked(Exception):
-    """Another process holds the lock; `pid` is its number, or None where it cannot be told."""
-
-    def __init__(self, path: Path, pid: int | None):
-        self.path, self.pid = path, pid
-        holder = f"process {pid}" if pid else "another process"
-        super().__init__(f"{path.parent} is in use by {holder}")
-
-
-@contextlib.contextmanager
-def locked(path: Path, wait: float | None = 0.0) -> Iterator[None]:
-    """Hold the lock file `path` (made if missing, never removed: removing it would let two in).
-
-    Waits up to `wait` seconds for the holder (None: for ever), then raises Locked.
-    """
-    deadline = math.inf if wait is None else time.monotonic() + wait
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise Locked(path, _pid_in(handle)) from None
-                time.sleep(0.05)
-        # the number is only for the message of the one who finds it locked; a full disk is no reason to stop
-        with contextlib.suppress(OSError):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _pid_in(handle: int) -> int | None:
-    try:
-        return int(os.pread(handle, 32, 0))
-    except (OSError, ValueError):
-        return None
-
-
-@contextlib.contextmanager
-def replacing(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of `path` when the block ends well, and is removed if it does not.
-
-    Links are followed, so that a symlinked file stays a link. `durable` waits for the disk.
-    """
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_atomic(path: Path, content: str | bytes, durable: bool = True) -> None:
-    """Write the whole file or nothing: readers see the old content or the new, never half of it."""
-    with replacing(path, durable) as file:
-        file.write(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
-
-
-def remove_leftovers(folder: Path) -> list[str]:
-    """Remove the temporary files of killed writers, return their names. Call with the lock held."""
-    names = sorted(p.name for p in folder.iterdir() if LEFTOVER.fullmatch(p.name)) if folder.is_dir() else []
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
-    return names
-
-
-def jsonable(value: Any) -> Any:
-    """The same value as strict JSON can hold it: non-finite floats become None, paths and others text."""
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [jsonable(item) for item in value]
-    return str(value)
-
-
-def write_json(path: Path, record: dict[str, Any], durable: bool = True) -> None:
-    """Write one record as an indented JSON file, whole or not at all."""
-    write_atomic(path, json.dumps(jsonable(record), indent=2, allow_nan=False) + "\n", durable)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The record in `path`; {} where the file is missing or damaged."""
-    try:
-        record = _parse(path.read_bytes())
-    except OSError:
-        return {}
-    return record or {}
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """A JSON object, or None for anything else. NaN and Infinity, if others wrote them, become None."""
-    try:
-        record = json.loads(line.decode(), parse_constant=lambda _: None)
-    except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def append_json(path: Path, record: dict[str, Any]) -> None:
-    """Append one record as one line. A torn tail is dropped first; a write that fails leaves no half line."""
-    line = json.dumps(jsonable(record), allow_nan=False).encode() + b"\n"
-    if _torn(path):
-        repair_json_lines(path)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        size = os.fstat(handle).st_size
-        try:
-            written = 0
-            while written < len(line):
-                written += os.write(handle, line[written:])
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(handle, size)
-            raise
-    finally:
-        os.close(handle)
-
-
-def _torn(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            if file.seek(0, os.SEEK_END) == 0:
-                return False
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) != b"\n"
-    except FileNotFoundError:
-        return False
-
-
-def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The records of a file of JSON lines, and how many torn, NUL-filled or foreign lines were dropped."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return [], 0
-    parsed = [_parse(line) for line in lines if line.strip()]
-    records = [record for record in parsed if record is not None]
-    return records, len(parsed) - len(records)
-
-
-def write_json_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Replace a file of JSON lines by these records, whole or not at all."""
-    write_atomic(path, "".join(json.dumps(jsonable(r), allow_nan=False) + "\n" for r in records))
-
-
-def repair_json_lines(path: Path) -> int:
-    """Drop what is torn from a file of JSON lines, so that the next append starts on a line of its own.
-
-    Returns how many lines were dropped. A whole file is left untouched.
-    """
-    records, dropped = read_json_lines(path)
-    if dropped or _torn(path):
-        write_json_lines(path, records)
-    return dropped
 
 
 class RunDir:

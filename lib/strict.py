@@ -41,40 +41,38 @@ def override(symbols: Symbols, overrides: Mapping[str, str], where: str = "comma
     A name that abbreviates several symbols (EPOCHS) has to take with one of them and to be a value for all that the
     chosen models have; a list of boxes has to take with each.
     """
-    problems: list[str] = []
-    typed: list[tuple[str, str]] = []
-    for name, text in overrides.items():
-        targets = symbols.named(name)
-        if name in AXES:
-            wrong = _tick(symbols, AXES[name], text)
-        elif not targets:
-            wrong = f"no such symbol{nearest(name, [*AXES, *symbols.names()])}"
-        elif fitting := _parsable(symbols, targets, text):
-            wrong = None
-            for target in fitting:
-                symbols.assign(target, text)
-        else:
-            wrong = _unparsable(map(symbols.spec, targets), text)
-        if wrong:
-            problems.append(f"{where}: {name}={text}: {wrong}")
-        else:
-            typed.append((name, text))
-    # only now: one override may enable what another assigns
-    for name, text in typed:
-        if name in AXES:
-            boxes = [f"{AXES[name]}_{word.strip()}".upper() for word in text.split(",")]
-            reasons = [reason for box in boxes if (reason := _untaken(symbols, box, "y"))]
-        else:
-            targets = symbols.named(name)
-            fitting = _parsable(symbols, targets, text)
-            reasons = [reason for target in fitting if (reason := _untaken(symbols, target, text))]
-            reasons = reasons if len(reasons) == len(fitting) else []
-            unfitting = [t for t in targets if t not in fitting and not symbols.unmet(t)]  # of a model that is chosen
-            if unfitting and len(targets) > 1:
-                reasons.append(f"{_unparsable(map(symbols.spec, unfitting), text)} for {', '.join(unfitting)}")
-        if reasons:
-            problems.append(f"{where}: {name}={text}: {', or '.join(dict.fromkeys(reasons))}")
-    return problems
+    wrong = {name: _assign(symbols, name, text) for name, text in overrides.items()}
+    for name, text in overrides.items():  # only now: one override may enable what another assigns
+        wrong[name] = wrong[name] or ", or ".join(dict.fromkeys(_without_effect(symbols, name, text)))
+    told = [name for name in overrides if wrong[name]]
+    return [f"{where}: {name}={overrides[name]}: {wrong[name]}" for name in told]
+
+
+def _assign(symbols: Symbols, name: str, text: str) -> str | None:
+    """Assign what a name on a command line means; why it means nothing."""
+    if name in AXES:
+        return _tick(symbols, AXES[name], text)
+    targets = symbols.named(name)
+    if not targets:
+        return f"no such symbol{nearest(name, [*AXES, *symbols.names()])}"
+    fitting = _parsable(symbols, targets, text)
+    for target in fitting:
+        symbols.assign(target, text)
+    return None if fitting else _unparsable(map(symbols.spec, targets), text)
+
+
+def _without_effect(symbols: Symbols, name: str, text: str) -> list[str]:
+    """Why what was assigned did not take."""
+    if name in AXES:
+        boxes = [f"{AXES[name]}_{word.strip()}".upper() for word in text.split(",")]
+        return [reason for box in boxes if (reason := _untaken(symbols, box, "y"))]
+    targets = symbols.named(name)
+    fitting = _parsable(symbols, targets, text)
+    reasons = [reason for target in fitting if (reason := _untaken(symbols, target, text))]
+    found = reasons if len(reasons) == len(fitting) else []
+    if others := [t for t in targets if t not in fitting and not symbols.unmet(t)]:  # those of a chosen model
+        found.append(f"{_unparsable(map(symbols.spec, others), text)} for {', '.join(others)}")
+    return found
 
 
 def unknown_names(symbols: Symbols, names: Iterable[str]) -> list[str]:

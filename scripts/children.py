@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lib.config import RunConfig
-from lib.rundir import RunDir, read_json_lines
+from lib.files import read_json_lines
+from lib.rundir import RunDir
 
 INTERRUPTED_CODES = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lib.rundir import jsonable
+from lib.files import jsonable
 from scripts.runs import CATEGORIES, Results, Run, number
 
 LIMIT = 300 * 1024  # bytes of one data file; git keeps every version of it

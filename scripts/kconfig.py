@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 from lib import kconf, matrix
 from lib.config import ConfigError
-from lib.rundir import write_atomic
+from lib.files import write_atomic
 from lib.schema import nearest
 from lib.strict import override, unknown_names
 

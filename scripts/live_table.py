@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lib.config import RunConfig
-from lib.rundir import RunDir, read_json
+from lib.files import read_json
+from lib.rundir import RunDir
 
 MARKS = {
     "done": "[green]done[/]",

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from lib.config import ConfigError, RunConfig, differences
-from lib.rundir import Locked, ResultsDir, RunDir, read_json, write_atomic, write_json
+from lib.files import Locked, read_json, write_atomic, write_json
+from lib.rundir import ResultsDir, RunDir
 from lib.yamltext import parse_yaml
 
 SETTLED = ("done", "diverged")  # training a diverged run again would end the same way

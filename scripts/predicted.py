@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from lib.rundir import write_atomic
+from lib.files import write_atomic
 from scripts.runs import Results, known_bytes
 
 FILE = "predicted.json"
@@ -47,7 +47,7 @@ def read(path: Path) -> dict[str, float]:
 
 
 def predict(results: Results) -> None:
-    """Let memory.py predict all runs from their config.yaml. Where it cannot, there is no prediction, and no error."""
+    """Let memory.py predict all runs from their config.yaml. Where it cannot, it is said why, and no error."""
     assert results.path is not None
     configs = [path for run in results.runs if run.path and (path := run.path / "config.yaml").is_file()]
     documents = "".join(f"---\n{path.read_text(errors='replace')}\n" for path in configs)
@@ -55,6 +55,8 @@ def predict(results: Results) -> None:
     try:
         done = subprocess.run(command, input=documents, capture_output=True, text=True, timeout=SECONDS, check=True)
         json.loads(done.stdout)
-    except (OSError, ValueError, subprocess.SubprocessError):
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip()
+        print(f"no predicted peaks: {said.splitlines()[-1] if said else type(error).__name__}", file=sys.stderr)
         return
     write_atomic(results.path / FILE, done.stdout)

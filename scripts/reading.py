@@ -12,7 +12,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.rundir import FOLDER, RunDir, read_json, read_json_lines
+from lib.files import read_json, read_json_lines
+from lib.rundir import FOLDER, RunDir
 from lib.yamltext import parse_yaml
 from scripts.runs import METHODS, OPTIMIZERS, Results, Run, number
 

@@ -24,7 +24,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lib.rundir import ResultsDir, RunDir, write_atomic
+from lib.files import write_atomic
+from lib.rundir import ResultsDir, RunDir
 from scripts import compact, results, update_graphs
 from scripts.reading import find, load
 from scripts.runs import MODEL_NAMES, Results, Run, number

@@ -22,7 +22,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lib.rundir import ResultsDir, write_atomic
+from lib.files import write_atomic
+from lib.rundir import ResultsDir
 from scripts import paired
 from scripts.reading import find, load
 from scripts.runs import (

@@ -28,8 +28,9 @@ from lib import kconf
 from lib.config import ConfigError, RunConfig
 from lib.datacheck import DataError
 from lib.datacheck import check as check_data
+from lib.files import Locked, locked
 from lib.matrix import default_config, load_matrix
-from lib.rundir import STATES, Locked, ResultsDir, locked
+from lib.rundir import STATES, ResultsDir
 from scripts import environment, sharing
 from scripts.live_table import Row, display, tell
 from scripts.plan import changes, grows, recorded_overrides, source, unsettled, write_plan

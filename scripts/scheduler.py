@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lib.rundir import Locked
+from lib.files import Locked
 from scripts.children import Child
 from scripts.live_table import Plain, Row, silence
 from scripts.plan import write_run

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lib.rundir import read_json_lines
+from lib.files import read_json_lines
 
 Record = dict[str, Any]
 

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from lib import entry, sampler
-from lib.rundir import RunDir, read_json
+from lib.files import read_json
+from lib.rundir import RunDir
 from tests.lib.training import assert_same_outcome, folder, lenet5, metrics, tiny
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from lib.rundir import RunDir, read_json_lines
+from lib.files import read_json_lines
+from lib.rundir import RunDir
 from lib.sampler import Sampler
 from tests.lib.training import tiny
 

@@ -16,7 +16,8 @@ from lenet5.model import LeNet5
 from lib import datasets, kconf
 from lib.config import RunConfig, run_config
 from lib.data import Data
-from lib.rundir import RunDir, read_json_lines
+from lib.files import read_json_lines
+from lib.rundir import RunDir
 from lib.trainer import Stop, train
 
 TIMES = ("time", "epoch_seconds", "evaluation_seconds", "images_per_second")

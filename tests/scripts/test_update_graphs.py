@@ -142,13 +142,16 @@ def test_predicted_peaks_are_kept_and_shown_beside_the_measured_ones(tmp_path: P
     assert '"memory_predicted":12000000' in (tmp_path / "images" / "lenet5" / "data.json").read_text()
 
 
-def test_a_prediction_that_cannot_be_made_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prediction_that_cannot_be_made_stops_nothing_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.undo()
     folder = make_results(tmp_path / "results", FEW[:1], epochs=2)
     (folder / predicted.FILE).write_text('[{"run": ')
     (folder / "lenet5_adamw_none" / "config.yaml").write_text("model: nothing we know\n")
     (run_of_it,) = predicted.with_predictions(reading.load(folder)).runs
     assert "memory_predicted" not in run_of_it.summary
+    assert capsys.readouterr().err.startswith("no predicted peaks: ")
 
 
 def test_torn_lines_and_nul_bytes_cost_these_lines_only_and_are_told(

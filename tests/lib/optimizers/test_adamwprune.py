@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import copy
-import io
-import pickle
 from itertools import pairwise
 from typing import Any
 
@@ -12,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lib.optimizers.adamwadv import AdamWAdv
 from lib.optimizers.adamwprune import AdamWPrune
-from lib.optimizers.adamwspam import AdamWSpam
 from lib.pruning import masks
 
 
@@ -196,69 +192,6 @@ def test_nothing_else_is_kept_per_weight() -> None:
         assert len(optimizer.state[weight].get("kept", [])) <= 1  # one number for up to 262,144 weights
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"regrowth": 0.3}, {"mode": "dynamic", "regrowth": 0.3}, {"mode": "lean"}, {"fused": True}]
-)
-@pytest.mark.parametrize("stop", [0, 1, 9, 22])
-def test_a_saved_state_goes_on_bit_for_bit(settings: dict[str, Any], stop: int) -> None:
-    whole = net()
-    run(whole, prune(whole, **settings), range(30))
-
-    model = net()
-    optimizer = prune(model, **settings)
-    run(model, optimizer, range(stop))
-    saved = io.BytesIO()
-    torch.save([model.state_dict(), optimizer.state_dict()], saved)
-    saved.seek(0)
-    states = torch.load(saved, weights_only=True)
-    model = net()
-    optimizer = prune(model, **settings)
-    model.load_state_dict(states[0])
-    optimizer.load_state_dict(states[1])
-    run(model, optimizer, range(stop, 30))
-    assert_equal(whole, model)
-
-
-def test_a_state_dict_is_as_small_as_the_states() -> None:
-    model = net((64, 256, 64))
-    sizes = []
-    for steps in (2, 30):
-        optimizer = prune(model, sparsity=0.9)
-        run(model, optimizer, range(steps))
-        saved = io.BytesIO()
-        torch.save(optimizer.state_dict(), saved)
-        sizes.append(saved.tell() - sum(optimizer.memory_bytes().values()))
-    assert max(sizes) < 6000  # names and numbers, whatever the sparsity
-
-
-@pytest.mark.parametrize("stop", [1, 9, 25])
-def test_a_state_saved_contiguous_loads_into_a_channels_last_model(stop: int) -> None:
-    def model(memory_format: torch.memory_format) -> nn.Module:
-        torch.manual_seed(0)
-        return nn.Conv2d(3, 8, 3).to(memory_format=memory_format)
-
-    whole = model(torch.contiguous_format)
-    first = prune(whole)
-    run(whole, first, range(stop))
-    other = model(torch.channels_last)
-    second = prune(other)
-    other.load_state_dict(whole.state_dict())
-    second.load_state_dict(copy.deepcopy(first.state_dict()))
-    run(whole, first, range(stop, 30))
-    run(other, second, range(stop, 30))
-    assert torch.equal(whole.weight, other.weight)
-
-
-def test_a_state_that_does_not_fit_is_refused() -> None:
-    small, large = nn.Linear(64, 64, bias=False), nn.Linear(150, 150, bias=False)
-    made = {"sparsity": 0.5, "end_step": 1, "update_interval": 1}
-    optimizer = AdamWPrune(small.parameters(), **made)
-    small.weight.grad = torch.randn_like(small.weight)
-    optimizer.step()
-    with pytest.raises(ValueError, match=r"does not fit a weight of shape \(150, 150\)"):
-        AdamWPrune(large.parameters(), **made).load_state_dict(optimizer.state_dict())
-
-
 def test_dynamic_mode_is_sparse_from_the_first_step_and_stays_within_its_bound() -> None:
     model = net((64, 128, 64))
     optimizer = prune(model, mode="dynamic", regrowth=0.3, sparsity=0.9)
@@ -291,154 +224,3 @@ def test_a_regrown_weight_takes_first_steps_of_ordinary_size() -> None:
         dead = model.weight == 0
     assert back.any()
     assert model.weight[back].abs().max() <= 0.011  # one learning rate
-
-
-def test_two_groups_may_differ_in_what_is_pruned() -> None:
-    model = net()
-    groups = [{"params": [model[0].weight], "prunable": False}, {"params": [model[2].weight, model[4].weight]}]
-    optimizer = AdamWPrune(groups, sparsity=0.5, end_step=4, update_interval=1)
-    run(model, optimizer, range(6))
-    assert model[0].weight.ne(0).all()
-    assert optimizer.sparsity() == 0.5
-    assert len(optimizer.layer_densities()) == 2
-
-
-def test_a_layer_without_gradients_is_left_out_of_the_count() -> None:
-    model = net()
-    optimizer = prune(model, sparsity=0.5, end_step=4)
-    for step in range(6):
-        set_gradients(model, step)
-        model[2].weight.grad = None
-        optimizer.step()
-    assert model[2].weight.ne(0).all()
-    rest = torch.cat([model[0].weight.view(-1), model[4].weight.view(-1)])
-    assert int((rest == 0).sum()) == round(0.5 * rest.numel())
-
-
-def test_a_gradient_that_is_not_finite_names_the_layer_at_the_next_update() -> None:
-    model = net()
-    optimizer = prune(model, end_step=4)
-    run(model, optimizer, range(2))
-    set_gradients(model, 3)
-    model[2].weight.grad[0, 0] = float("nan")
-    optimizer.step()
-    with pytest.raises(ValueError, match=r"\(10, 16\).*NaN"):
-        run(model, optimizer, range(4, 8))
-
-
-def test_learning_rate_schedulers_and_the_closure_work() -> None:
-    model = net()
-    optimizer = prune(model)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=30)
-    inputs, targets = torch.randn(64, 13), torch.zeros(64, 3)
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = nn.functional.mse_loss(model(inputs), targets)
-        loss.backward()
-        return loss
-
-    losses = []
-    for _ in range(30):
-        losses.append(optimizer.step(closure).item())
-        scheduler.step()
-    assert losses[-1] < losses[0]
-    assert optimizer.param_groups[0]["lr"] < 1e-6
-
-
-def test_a_skipped_grad_scaler_step_changes_nothing() -> None:
-    model = net()
-    optimizer = prune(model)
-    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
-    before = copy.deepcopy(model)
-    scaler.scale(model(torch.full((2, 13), float("inf"))).sum() * float("nan")).backward()
-    scaler.step(optimizer)
-    scaler.update()
-    assert_equal(model, before)
-    assert optimizer.steps == 0
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"lr": -1.0}, r"lr must be in \[0, inf\]"),
-        ({"lr": float("nan")}, "lr"),
-        ({"betas": (1.0, 0.9)}, r"betas\[0\] must be in \[0, 1\)"),
-        ({"eps": -1e-9}, "eps"),
-        ({"weight_decay": float("inf")}, "weight_decay"),
-        ({"sparsity": 1.0}, r"sparsity must be in \[0, 1\)"),
-        ({"end_step": None}, "end_step is needed"),
-        ({"start_step": 30}, "end_step must be after start_step 30"),
-        ({"update_interval": 0}, "update_interval"),
-        ({"criterion": "fischer"}, "criterion must be one of fisher, first_order"),
-        ({"ranking": "lamp"}, "ranking must be one of"),
-        ({"mode": "static"}, "mode must be one of gradual, lean, dynamic"),
-        ({"exponent": 1.5}, r"exponent must be in \[0, 1\]"),
-        ({"regrowth": 0.6}, r"regrowth must be in \[0, 0.5\]"),
-        ({"min_density": 0.5}, "min_density"),
-    ],
-)
-def test_bad_arguments_are_named_with_their_range(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        prune(net(), **settings)
-
-
-@pytest.mark.parametrize("mode", ["gradual", "lean"])
-def test_a_score_that_is_no_number_is_reported_with_the_layers_name_where_one_was_given(mode: str) -> None:
-    for named, message in ((True, "layer 2.weight: a score is NaN"), (False, r"layer 1 of shape \(10, 16\): a score")):
-        model = net()
-        parameters = model.named_parameters() if named else model.parameters()
-        optimizer = AdamWPrune(parameters, sparsity=0.5, end_step=10, update_interval=1, mode=mode)
-        set_gradients(model, 0)
-        model[2].weight.grad[0, 0] = torch.nan
-        with pytest.raises(ValueError, match=message):
-            optimizer.step()
-
-
-@pytest.mark.parametrize("build", [AdamWPrune, AdamWAdv, AdamWSpam])
-def test_a_copied_or_pickled_optimizer_goes_on(build: type[torch.optim.Optimizer]) -> None:
-    model = net()
-    optimizer = build(model.parameters())
-    run(model, optimizer, range(3))
-    for other, copied in (copy.deepcopy((model, optimizer)), pickle.loads(pickle.dumps((model, optimizer)))):
-        run(other, copied, range(3, 6))
-    run(model, optimizer, range(3, 6))
-    assert_equal(model, other)
-
-
-@pytest.mark.parametrize("mode", ["gradual", "lean", "dynamic"])
-def test_a_model_that_changes_its_memory_order_keeps_its_pruned_weights(mode: str) -> None:
-    torch.manual_seed(0)
-    model = nn.Conv2d(4, 8, 3, bias=False)
-    optimizer = prune(model, sparsity=0.5, mode=mode)
-    for steps, layout in ((range(9), torch.channels_last), (range(9, 25), torch.contiguous_format)):
-        run(model, optimizer, steps)
-        model.to(memory_format=layout)
-    run(model, optimizer, range(25, 30))
-    assert int((model.weight == 0).sum()) == 144
-    assert optimizer.sparsity() == 0.5
-
-
-def test_a_state_of_another_optimizer_or_mode_is_refused_before_anything_is_loaded() -> None:
-    model = net()
-    optimizer, other = prune(model), prune(model, mode="lean")
-    run(model, other, range(3))
-    for state, message in (
-        (torch.optim.AdamW(model.parameters(), lr=7.0).state_dict(), "not a state_dict of AdamWPrune"),
-        (other.state_dict(), "mode lean does not go on in mode gradual"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            optimizer.load_state_dict(state)
-        assert not any(optimizer.state.values()) and optimizer.param_groups[0]["lr"] == 0.01
-
-
-@pytest.mark.parametrize("mode", ["gradual", "lean", "dynamic"])
-def test_nothing_to_prune_and_empty_tensors_are_no_error(mode: str) -> None:
-    for shapes in ([(5,)], [(0, 5), (5, 0), (12, 12)]):
-        weights = [nn.Parameter(torch.randn(shape)) for shape in shapes]
-        optimizer = AdamWPrune(weights, sparsity=0.5, end_step=4, update_interval=2, mode=mode)
-        for _ in range(6):
-            for weight in weights:
-                weight.grad = torch.randn_like(weight)
-            optimizer.step()
-        assert optimizer.sparsity() == (0.5 if len(shapes) > 1 else 0.0)

@@ -1,0 +1,117 @@
+"""Folders of images are read, cached, and named where they are damaged."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lib import datacheck, datasets, imagefolder
+from lib.datacheck import DataError, check
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+
+
+def write_folder(root: Path, classes: tuple[str, ...] = ("cat", "dog"), mode: str = "RGB", count: int = 3) -> None:
+    for split in ("train", "test"):
+        for number, name in enumerate(classes):
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                colour = 40 * number + index if mode == "L" else (40 * number, index, 200)
+                Image.new(mode, (32, 32), colour).save(root / split / name / f"{index}.png")
+
+
+def test_cifar10_takes_its_unpacked_images_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datacheck, "CIFAR10_COUNTS", {"train": 3, "test": 3})
+    write_folder(tmp_path / "cifar10", datacheck.CIFAR10_CLASSES)
+    source = check("cifar10", tmp_path, download=True)
+    assert f"image folder {tmp_path / 'cifar10'}" in source.note
+    (tmp_path / "cifar10" / "train" / "frog" / "1.png").unlink()
+    with pytest.raises(DataError, match=r"train/frog is incomplete: 2 images where CIFAR-10 has 3"):
+        check("cifar10", tmp_path)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """An image folder, where its cache lies, and how many images were decoded."""
+    seen = SimpleNamespace(folder=tmp_path / "images", place=tmp_path / "cache", decoded=0)
+    monkeypatch.setenv("ADAMWPRUNE_CACHE", str(seen.place))
+    decode = imagefolder._decode_one
+
+    def counted(path: Path) -> np.ndarray:
+        seen.decoded += 1
+        return decode(path)
+
+    monkeypatch.setattr(imagefolder, "_decode_one", counted)
+    return seen
+
+
+def test_an_image_folder_is_read_in_colour_or_grey_and_brought_to_32_pixels(cache: SimpleNamespace) -> None:
+    write_folder(cache.folder)
+    Image.new("L", (64, 48), 90).save(cache.folder / "train" / "cat" / "grey.png")
+    (cache.folder / "train" / "cat" / "notes.txt").write_text("passed over")
+    images = datasets.read(check("image_folder", cache.folder))
+    assert images.class_names == ("cat", "dog")
+    assert images.train_labels.tolist() == [0, 0, 0, 0, 1, 1, 1] and images.train_images.shape[1:] == (3, 32, 32)
+    assert images.train_images[1, :, 0, 0].tolist() == [0, 1, 200]
+    assert images.train_images[3].unique().tolist() == [90]
+
+
+def test_a_grey_folder_has_one_channel(cache: SimpleNamespace) -> None:
+    write_folder(cache.folder, mode="L")
+    assert imagefolder.read(cache.folder).train_images.shape == (6, 1, 32, 32)
+
+
+def test_decoded_images_are_cached_until_the_source_changes(cache: SimpleNamespace) -> None:
+    write_folder(cache.folder)
+    first = imagefolder.read(cache.folder)
+    assert cache.decoded == 12
+    again = imagefolder.read(cache.folder)
+    assert cache.decoded == 12 and torch.equal(first.train_images, again.train_images)
+    image = cache.folder / "train" / "cat" / "0.png"
+    os.utime(image, ns=(1, 1))
+    imagefolder.read(cache.folder)
+    assert cache.decoded == 24
+    image.unlink()
+    assert len(imagefolder.read(cache.folder).train_images) == 5
+
+
+def test_a_damaged_cache_is_made_again(cache: SimpleNamespace) -> None:
+    write_folder(cache.folder)
+    first = imagefolder.read(cache.folder)
+    (file,) = cache.place.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:100])
+    assert torch.equal(imagefolder.read(cache.folder).test_images, first.test_images)
+    assert cache.decoded == 24
+
+
+def test_without_a_place_for_the_cache_images_are_still_read(
+    cache: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(cache.folder)
+    monkeypatch.setenv("ADAMWPRUNE_CACHE", "/proc/nowhere")
+    assert len(imagefolder.read(cache.folder).train_images) == 6
+
+
+def test_an_image_that_cannot_be_decoded_is_named(cache: SimpleNamespace) -> None:
+    write_folder(cache.folder)
+    broken = cache.folder / "test" / "dog" / "1.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    with pytest.raises(DataError, match=f"{broken} cannot be decoded"):
+        imagefolder.read(cache.folder)
+
+
+def test_classes_must_be_the_same_in_both_splits_and_not_empty(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "test" / "bird").mkdir()
+    with pytest.raises(DataError, match="test/bird holds no images"):
+        check("image_folder", tmp_path)
+    Image.new("L", (8, 8)).save(tmp_path / "test" / "bird" / "1.png")
+    with pytest.raises(DataError, match="train and test differ in their classes: bird"):
+        check("image_folder", tmp_path)

@@ -1,0 +1,67 @@
+"""`NAME=value` on a command line: what a name means, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib.config import ConfigError
+from lib.kconf import ROOT, load
+
+
+def test_an_override_sets_every_symbol_that_it_abbreviates():
+    both = load(overrides={"MODEL": "lenet5,resnet18", "EPOCHS": "3", "LEARNING_RATE": "0.1"})
+    assert (both.value("LENET5_EPOCHS"), both.value("RESNET18_EPOCHS")) == (3, 3)
+    assert both.value("RESNET18_ADAMWPRUNE_LEARNING_RATE") == 0.1
+    one = load(overrides={"OPTIMIZER": "sgd,adamw", "SGD_LEARNING_RATE": "0.2"})
+    assert one.value("LENET5_SGD_LEARNING_RATE") == 0.2
+    assert one.value("LENET5_ADAMW_LEARNING_RATE") != 0.2
+
+
+def test_an_override_of_a_choice_selects_its_member():
+    symbols = load(overrides={"LENET5_DATASET": "mnist5k"})
+    assert symbols.value("LENET5_DATASET") == "mnist5k"
+    assert symbols.value("LENET5_DATASET_MNIST5K") is True
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        ({"EPOCHS": "three"}, "EPOCHS=three: not a whole number, allowed 1 to 10000"),
+        ({"EPOCHS": ""}, "EPOCHS=: empty value, allowed 1 to 10000"),
+        ({"EPOCH": "3"}, "EPOCH=3: no such symbol (did you mean EPOCHS?)"),
+        ({"LEARNING_RATE": "nan"}, "LEARNING_RATE=nan: not a finite number, allowed above 0 to 10000000000"),
+        ({"TARGET_SPARSITY": "1.5"}, "TARGET_SPARSITY=1.5: too large, allowed 0 to 0.999"),
+        ({"TARGET_SPARSITY": ""}, "TARGET_SPARSITY=: empty value, allowed 0 to 0.999"),
+        ({"DEVICE": "gpu"}, "DEVICE=gpu: no such choice, allowed auto, cpu, cuda"),
+        (
+            {"OPTIMIZER": "sdg"},
+            "OPTIMIZER=sdg: no such member (did you mean sgd?), allowed sgd, adam, adamw, "
+            "adamwadv, adamwspam, adamwprune",
+        ),
+        ({"SGD_MOMENTUM": "0.5"}, "SGD_MOMENTUM=0.5: needs OPTIMIZER_SGD"),
+        ({"OPTIMIZER": "sgd", "PRUNING_METHOD": "state"}, "PRUNING_METHOD=state: needs OPTIMIZER_ADAMWPRUNE"),
+    ],
+)
+def test_an_override_that_means_nothing_is_refused(overrides, problem):
+    with pytest.raises(ConfigError) as error:
+        load(overrides=overrides)
+    assert error.value.problems == [f"command line: {problem}"]
+
+
+@pytest.mark.parametrize(
+    ("values", "wrong"),
+    [
+        ({"DATASET": "mnist5k"}, ""),
+        ({"DATASET": "cifar10"}, "allowed mnist, mnist5k, image_folder, synthetic for LENET5_DATASET"),
+        ({"MODEL": "lenet5,resnet18", "DATASET": "mnist5k"}, "synthetic for RESNET18_DATASET"),
+        ({"MODEL": "resnet18", "DATASET": "cifar10"}, ""),
+        ({"MODEL": "lenet5,resnet18", "DATASET": "synthetic"}, ""),
+        ({"DATASET": "imagenet"}, "no such choice"),
+    ],
+)
+def test_a_short_name_has_to_be_a_value_for_the_chosen_models_only(values: dict[str, str], wrong: str) -> None:
+    if not wrong:
+        load(ROOT, overrides=values)
+        return
+    with pytest.raises(ConfigError, match=wrong):
+        load(ROOT, overrides=values)
