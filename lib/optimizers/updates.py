@@ -107,15 +107,14 @@ def hand_over(parts: Sequence[Part], rule: Rule, sparsity: float, final: float, 
 
     After the ``last`` update no weight lives without moments, and what rows hold is freed.
     """
-    size = sum(part.weight.numel() for part in parts)
-    pruned, without = round(sparsity * size), round(final * size)
     layers = [rule.layer(i, p, lean.scores(*p, rule.exponent), p.weight.numel()) for i, p in enumerate(parts)]
     selection = Selection(layers)
-    stateless = selection.numbers(without, rule.ranking)
     gone = selection.upper.table[:, lower_edges(selection.upper.halves) < 0].sum(1)
-    # budgets by shape are rounded: a layer could be asked for a weight that holds moments, or to give one back
-    numbers = np.clip(selection.numbers(pruned, rule.ranking), gone, stateless)
-    numbers = gone + round_to_total(numbers - gone, stateless - gone, pruned - int(gone.sum()))
+    size = sum(layer.size for layer in layers)
+    # no less than what is pruned already: it may be more than was asked for, where a layer has been frozen since
+    pruned, without = (max(round(share * size), int(gone.sum())) for share in (sparsity, final))
+    stateless = _between(gone, selection.numbers(without, rule.ranking), selection.caps, without)
+    numbers = _between(gone, selection.numbers(pruned, rule.ranking), stateless, pruned)
     living, bits = _cut(parts, selection, numbers), _cut(parts, selection, stateless)
     counts = _counts(bits, parts)
     _check(counts, size - without)
@@ -125,6 +124,12 @@ def hand_over(parts: Sequence[Part], rule: Rule, sparsity: float, final: float, 
         if last:
             del part.state["row_avg_sq"]
     return Update(step, pruned / size, selection.upper, numbers)
+
+
+def _between(lowest: np.ndarray, numbers: np.ndarray, highest: np.ndarray, total: int) -> np.ndarray:
+    """The numbers nearest to these, budgets by shape, which are rounded, that lie between and sum to the total."""
+    more = round_to_total(np.clip(numbers, lowest, highest) - lowest, highest - lowest, total - int(lowest.sum()))
+    return np.asarray(lowest + more)
 
 
 def _cut(parts: Sequence[Part], selection: Selection, numbers: np.ndarray) -> list[Tensor]:

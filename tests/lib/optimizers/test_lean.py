@@ -140,6 +140,29 @@ def test_budgets_by_shape_ask_no_layer_to_give_a_pruned_weight_back() -> None:
         assert zero == round(optimizer.schedule.sparsity(step) * 525)
 
 
+@pytest.mark.parametrize("ranking", ["global", "layer_adaptive", "uniform", "erk"])
+@pytest.mark.parametrize("frozen", [0, 2, 4])
+def test_a_layer_frozen_on_the_ramp_leaves_the_others_on_theirs(ranking: str, frozen: int) -> None:
+    model = net()
+    optimizer = lean(model, sparsity=0.7, start_step=0, end_step=24, ranking=ranking)
+    with torch.no_grad():
+        model[0].weight.mul_(0.01)  # pruned first, where scores are compared among layers
+    run(model, optimizer, range(10))
+    model[frozen].weight.requires_grad_(False)
+    gone = [layer.weight == 0 for layer in model[::2]]
+    for step in range(10, 30):
+        set_gradients(model, step)
+        model[frozen].weight.grad = None
+        optimizer.step()
+    layers = [(layer.weight, before) for layer, before in zip(model[::2], gone, strict=True)]
+    for weight, before in layers:
+        assert weight[before].eq(0).all()
+    rest = [(weight, before) for weight, before in layers if weight.requires_grad]
+    already = sum(int(before.sum()) for _, before in rest)
+    asked = round(0.7 * sum(weight.numel() for weight, _ in rest))
+    assert sum(int((weight == 0).sum()) for weight, _ in rest) == max(asked, already)
+
+
 def test_when_the_ramp_has_ended_pruned_weights_are_plain_zeros() -> None:
     model = net()
     optimizer = lean(model)
