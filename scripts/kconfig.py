@@ -33,6 +33,7 @@ from lib.config import ConfigError
 from lib.files import write_atomic
 from lib.schema import nearest
 from lib.strict import override, unknown_names
+from scripts.tables import reader_left
 
 ROOT = kconf.ROOT
 CONFIG = ROOT / ".config"
@@ -195,6 +196,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         overrides = dict(map(kconf.parse_override, words))
         COMMANDS[options.command](Asked(overrides, name, options.config))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return reader_left()
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

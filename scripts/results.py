@@ -36,7 +36,7 @@ from scripts.runs import (
     Stat,
     method_name,
 )
-from scripts.tables import GAP, print_table, shortened
+from scripts.tables import GAP, print_table, reader_left, shortened
 
 HEADINGS = (
     "model", "optimizer", "pruning", "target %", "accuracy % (last epoch)", "n", "best epoch %", "sparsity %",
@@ -188,6 +188,11 @@ def summary(results_dir: Path) -> int:
     if not results.runs:
         print(f"{results_dir}: no runs in this folder", file=sys.stderr)
         return 1
+    unwritten: OSError | None = None
+    try:
+        write_summary(results)
+    except OSError as error:  # the disk is full, or not ours to write: the table can be shown all the same
+        unwritten = error
     droppable = [i for i in LEAST_NEEDED if i or len(results.models) == 1]
     print_table(HEADINGS, [cells(line) for line in records(results)], TEXT_COLUMNS, droppable)
     print("\n" + "\n".join(remarks(results)))
@@ -197,7 +202,10 @@ def summary(results_dir: Path) -> int:
         print(f"\n{paired.REMARK}")
     if troubles := shortened(results.troubles()):
         print("\nNot in the means:\n" + "\n".join(f"  {trouble}" for trouble in troubles))
-    write_summary(results)
+    sys.stdout.flush()
+    if unwritten:
+        print(f"\nsummary.md and summary.csv are not written: {unwritten.strerror}", file=sys.stderr)
+        return 1
     print(f"\nwritten: {results_dir}/summary.md, {results_dir}/summary.csv")
     return 0
 
@@ -226,10 +234,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 2
             return compare(find(arguments.a, arguments.root), find(arguments.b, arguments.root))
         return summary(find(arguments.dir, arguments.root))
+    except BrokenPipeError:
+        return reader_left()
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 2
-    except OSError as error:  # the disk is full, or not ours to write
+    except OSError as error:
         print(f"{error.filename or 'summary'}: {error.strerror}", file=sys.stderr)
         return 1
 

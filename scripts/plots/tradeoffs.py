@@ -95,7 +95,8 @@ def accuracy_vs_sparsity(results: Results) -> Picture:
         return Picture(name, None, ["No pruned run is done: there is no accuracy against sparsity.", *missing])
     others = [m for m in ("magnitude", "movement") if any(g.first.method == m for g in pruned)] or ["state"]
     size = (5.6, 4.4) if len(others) > 1 else (9.0, 4.6)
-    missing.insert(0, "The leftmost point of a line is its optimizer's dense run.")
+    if len(pruned) < len(counted):
+        missing.insert(0, "The leftmost point of a line is its optimizer's dense run.")
     legend = look.keys(counted, results, levels=False)
     title = "Accuracy against sparsity"
     figure, axes = look.sheet(title, results, (1, len(others)), size, legend, missing, sharey=True)

@@ -212,6 +212,29 @@ def test_a_folder_without_runs_is_one_sentence_and_nothing_is_written_there(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_table_that_cannot_be_written_is_shown_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, content: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    folder = make_results(tmp_path, compare_matrix()[:1], epochs=2)
+    monkeypatch.setattr(results, "write_atomic", full)
+    assert results.main(["summary", str(folder)]) == 1
+    out, err = capsys.readouterr()
+    assert "LeNet-5" in out and err.splitlines()[-1].endswith("not written: No space left on device")
+
+
+@pytest.mark.parametrize("command", [["results.py", "summary"], ["kconfig.py", "list-defconfigs"]])
+def test_a_reader_that_leaves_early_is_no_failure(tmp_path: Path, command: list[str]) -> None:
+    given = [str(make_results(tmp_path, compare_matrix(), epochs=2))] if command[0] == "results.py" else []
+    words = [sys.executable, str(ROOT / "scripts" / command[0]), *command[1:], *given]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tool:
+        tool.stdout.close()
+        assert tool.stderr.read() == ""
+    assert tool.returncode == 0
+
+
 def test_a_narrow_terminal_goes_without_the_least_needed_columns(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
