@@ -204,7 +204,7 @@ def summary(results_dir: Path) -> int:
         print("\nNot in the means:\n" + "\n".join(f"  {trouble}" for trouble in troubles))
     sys.stdout.flush()
     if unwritten:
-        print(f"\nsummary.md and summary.csv are not written: {unwritten.strerror}", file=sys.stderr)
+        print(f"summary.md and summary.csv are not written: {unwritten.strerror}", file=sys.stderr)
         return 1
     print(f"\nwritten: {results_dir}/summary.md, {results_dir}/summary.csv")
     return 0
