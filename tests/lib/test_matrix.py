@@ -29,6 +29,7 @@ PRESETS = {
     "resnet18-state-pruning-compare": 6,
     "resnet18-movement-pruning-compare": 5,
     "resnet18-comprehensive-pruning-compare": 39,
+    "resnet18-speedrun": 1,
     "test-matrix-full": 144,
 }
 
