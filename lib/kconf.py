@@ -94,6 +94,18 @@ class Symbols:
         else:
             symbol.set_value(text)
 
+    def forget_defaults(self) -> None:
+        """Let symbols that were assigned what they are by default follow from the others again.
+
+        A .config assigns every symbol. Only where it differs from the default has somebody chosen.
+        """
+        for symbol in self.kconfig.unique_defined_syms:
+            given, text = symbol.user_value, symbol.str_value
+            if given is not None and symbol.choice is None:
+                symbol.unset_value()
+                if symbol.str_value != text:
+                    symbol.set_value(given)
+
     def unmet(self, name: str) -> str:
         """The conditions of the symbol's prompt that do not hold, as Kconfig writes them; "" where all hold."""
         return " and ".join(dict.fromkeys(_unmet(self._choices.get(name) or self.kconfig.syms[name])))

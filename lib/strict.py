@@ -39,8 +39,11 @@ def override(symbols: Symbols, overrides: Mapping[str, str], where: str = "comma
     """Apply `NAME=value` as typed at `where`; the problems, one sentence each.
 
     A name that abbreviates several symbols (EPOCHS) has to take with one of them and to be a value for all that the
-    chosen models have; a list of boxes has to take with each.
+    chosen models have; a list of boxes has to take with each. What follows from other symbols by default follows from
+    the overrides too, also where a .config has written it down.
     """
+    if overrides:
+        symbols.forget_defaults()
     wrong = {name: _assign(symbols, name, text) for name, text in overrides.items()}
     for name, text in overrides.items():  # only now: one override may enable what another assigns
         wrong[name] = wrong[name] or ", or ".join(dict.fromkeys(_without_effect(symbols, name, text)))

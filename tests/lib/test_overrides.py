@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lib.config import ConfigError
-from lib.kconf import ROOT, load
+from lib.kconf import ROOT, load, save
+from lib.matrix import load_matrix
 
 
 def test_an_override_sets_every_symbol_that_it_abbreviates():
@@ -65,3 +66,25 @@ def test_a_short_name_has_to_be_a_value_for_the_chosen_models_only(values: dict[
         return
     with pytest.raises(ConfigError, match=wrong):
         load(ROOT, overrides=values)
+
+
+def test_a_written_config_means_the_runs_of_the_preset_it_was_written_from(tmp_path):
+    for preset in (ROOT / "defconfigs").iterdir():
+        config = tmp_path / ".config"
+        save(load(config_file=preset), config)
+        assert load_matrix(config_file=config)[1] == load_matrix(config_file=preset)[1]
+
+
+def test_what_follows_by_default_follows_from_an_override_of_a_written_config(tmp_path):
+    config = tmp_path / ".config"
+    save(load(config_file=ROOT / "defconfigs" / "lenet5-adamwprune"), config)
+    assert 'CONFIG_ADAMWPRUNE_REGROWTH="0.0"' in config.read_text()
+    _, runs = load_matrix(config_file=config, overrides={"ADAMWPRUNE_MODE": "dynamic"})
+    assert [run.regrowth for run in runs] == [0.3]
+
+
+def test_what_somebody_has_chosen_is_not_overridden_by_a_default(tmp_path):
+    config = tmp_path / ".config"
+    save(load(overrides={"ADAMWPRUNE_REGROWTH": "0.1"}), config)
+    _, runs = load_matrix(config_file=config, overrides={"ADAMWPRUNE_MODE": "dynamic"})
+    assert {run.regrowth for run in runs} - {None} == {0.1}
