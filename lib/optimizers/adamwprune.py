@@ -13,7 +13,7 @@ from ..pruning.criteria import CRITERIA
 from ..pruning.pruner import check_floors
 from ..pruning.ranking import RANKINGS
 from ..pruning.schedule import CubicSchedule, exchange_share
-from . import compact, layout, lean, updates
+from . import checks, compact, layout, lean, updates
 
 MODES = ("gradual", "lean", "dynamic")
 
@@ -64,7 +64,8 @@ class AdamWPrune(Optimizer):
             well (C on the CPU, Triton on a GPU), where that can be built, and agrees to rounding.
 
     Raises:
-        ValueError: naming the argument and its range.
+        ValueError: naming the argument and its range, or the tensor that cannot be pruned.
+        RuntimeError: ``fused`` together with ``foreach``, or with tensors that it does not take.
     """
 
     def __init__(
@@ -89,13 +90,14 @@ class AdamWPrune(Optimizer):
         fused: bool | None = None,
         maximize: bool = False,
     ) -> None:
-        _check_adam(lr, betas, eps, weight_decay)
-        _check_member("criterion", criterion, tuple(CRITERIA))
-        _check_member("ranking", ranking, RANKINGS)
-        _check_member("mode", mode, MODES)
-        _check_range("exponent", exponent, 0.0, 1.0)
-        _check_range("regrowth", regrowth, 0.0, 0.5)
-        _check_range("min_density", min_density, 0.0, 1.0)
+        checks.adam(lr, betas, eps, weight_decay)
+        checks.ways(foreach, fused, lr)
+        checks.member("criterion", criterion, tuple(CRITERIA))
+        checks.member("ranking", ranking, RANKINGS)
+        checks.member("mode", mode, MODES)
+        checks.within("exponent", exponent, 0.0, 1.0)
+        checks.within("regrowth", regrowth, 0.0, 0.5)
+        checks.within("min_density", min_density, 0.0, 1.0)
         if mode == "lean" and criterion != "fisher":
             raise ValueError(f"criterion must be fisher in lean mode, got {criterion!r}")
         if mode == "lean" and regrowth:
@@ -122,6 +124,21 @@ class AdamWPrune(Optimizer):
         }
         super().__init__(params, defaults)
         check_floors([part.weight.numel() for part in self._parts()], sparsity, min_density)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As every optimizer's. A group with a tensor that AdamWPrune cannot work with is not added.
+
+        Raises:
+            RuntimeError: a tensor that ``fused`` does not take.
+            ValueError: a tensor that cannot be pruned: complex, without dimensions, or not dense in memory.
+        """
+        super().add_param_group(param_group)
+        try:
+            checks.floating(self.param_groups[-1])
+            self._parts()
+        except (RuntimeError, ValueError):
+            self.param_groups.pop()
+            raise
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -204,13 +221,15 @@ class AdamWPrune(Optimizer):
         return super().__getstate__() | {name: getattr(self, name) for name in ours}
 
     def _parts(self) -> list[updates.Part]:
-        """The prunable tensors."""
-        parts = []
+        """The prunable tensors, each once. ValueError if one of them cannot be pruned, should it come to that."""
+        parts: dict[Tensor, updates.Part] = {}
         for group in self.param_groups:
             for weight in group["params"]:
                 if _prunable(weight, group) and weight.requires_grad and weight.numel():
-                    parts.append(updates.Part(weight, self.state[weight], group))
-        return parts
+                    if self.schedule.final:
+                        checks.prunable(weight, group)
+                    parts[weight] = updates.Part(weight, self.state[weight], group)
+        return list(parts.values())
 
     def _update_masks(self) -> None:
         """What the schedule asks for after the step just taken."""
@@ -249,15 +268,20 @@ class AdamWPrune(Optimizer):
         dense: list[tuple[Tensor, ...]] = []
         pruned: list[tuple[Tensor, compact.State]] = []
         for weight in group["params"]:
-            if weight.grad is None:
+            slope = weight.grad
+            if slope is None:
                 continue
+            if slope.layout != torch.strided:
+                raise checks.sparse(weight, group)
             state = self._state_of(weight, group)
             if weight.dim() == 4:
                 layout.follow(weight, state)
             if "mask" in state:
                 pruned.append((weight, state))
-            else:
-                dense.append((weight, weight.grad, state["exp_avg"], state["exp_avg_sq"], state["step"]))
+                continue
+            if group["fused"] and slope.stride() != weight.stride():
+                slope = compact.gradient(weight)  # torch's kernel goes through memory without a look at strides
+            dense.append((weight, slope, state["exp_avg"], state["exp_avg_sq"], state["step"]))
         if dense:
             compact.adamw_step(group, *(list(column) for column in zip(*dense, strict=True)))
         if pruned:
@@ -269,22 +293,3 @@ class AdamWPrune(Optimizer):
 def _prunable(weight: Tensor, group: dict[str, Any]) -> bool:
     chosen = group.get("prunable")
     return weight.dim() >= 2 if chosen is None else bool(chosen)
-
-
-def _check_adam(lr: float | Tensor, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
-    _check_range("lr", float(lr), 0.0, float("inf"))
-    _check_range("eps", eps, 0.0, float("inf"))
-    _check_range("weight_decay", weight_decay, 0.0, float("inf"))
-    for index, beta in enumerate(betas):
-        if not 0.0 <= beta < 1.0:
-            raise ValueError(f"betas[{index}] must be in [0, 1), got {beta}")
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high or value == float("inf"):
-        raise ValueError(f"{name} must be in [{low:g}, {high:g}], got {value}")
-
-
-def _check_member(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

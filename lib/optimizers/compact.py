@@ -43,6 +43,7 @@ def adamw_step(
         exp_avg_sqs,
         [],
         steps,
+        has_complex=any(map(torch.is_complex, weights)),
         foreach=group["foreach"],
         fused=group["fused"],
         amsgrad=False,

@@ -18,7 +18,7 @@ from ..pruning import masks
 from ..pruning.counting import Layer, Update, lower_edges
 from ..pruning.criteria import Criterion
 from ..pruning.ranking import Selection, kept, round_to_total, survivors_at_least
-from . import compact, lean
+from . import checks, compact, lean
 
 
 class Part(NamedTuple):
@@ -33,12 +33,6 @@ class Part(NamedTuple):
         """How many of its weights hold moments."""
         return self.state["exp_avg"].numel() if "mask" in self.state else self.weight.numel()
 
-    @property
-    def name(self) -> str | None:
-        """Its name, if the optimizer was given named parameters."""
-        names = self.group.get("param_names", [None] * len(self.group["params"]))
-        return next(name for name, weight in zip(names, self.group["params"], strict=True) if weight is self.weight)
-
 
 @dataclass(frozen=True)
 class Rule:
@@ -51,7 +45,7 @@ class Rule:
 
     def layer(self, index: int, part: Part, scores: compact.Scores, candidates: int) -> Layer:
         """What the ranking needs to know of a tensor of which ``candidates`` weights have scores."""
-        name = part.name or f"{index} of shape {tuple(part.weight.shape)}"
+        name = checks.name_of(part.weight, part.group) or f"{index} of shape {tuple(part.weight.shape)}"
         keep = survivors_at_least(part.weight.numel(), self.min_density)
         return Layer(name, tuple(part.weight.shape), candidates, scores, keep)
 

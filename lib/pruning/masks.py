@@ -107,6 +107,11 @@ def flat(tensor: Tensor) -> Tensor:
     )
 
 
+def is_dense(tensor: Tensor) -> bool:
+    """Whether ``flat`` takes it."""
+    return tensor.is_contiguous() or (tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last))
+
+
 def zero_pruned(tensor: Tensor, bits: Tensor) -> None:
     """Set the pruned entries of a dense tensor to exactly zero (NaN and infinity as well), in place."""
     # as whole numbers times 0 or 1, which takes no branches: a sixteenth of the time of masked_fill_ on a CPU
