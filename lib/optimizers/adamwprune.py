@@ -211,7 +211,7 @@ class AdamWPrune(Optimizer):
             rows = state_dict["state"].get(name, {}).get("row_avg_sq")
             if rows is None:
                 continue
-            if rows.shape != weight.shape[:1]:
+            if rows.shape != (lean.number_of_rows(weight),):
                 raise ValueError(f"the state of a pruned tensor does not fit a weight of shape {tuple(weight.shape)}")
             self.state[weight]["row_avg_sq"] = rows.to(weight.device, copy=True)
 

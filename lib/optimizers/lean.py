@@ -2,8 +2,13 @@
 
 As many weights as will survive hold moments (see ``compact``; here the mask says which). The others are dense all the
 same. Each takes gradient steps scaled by one second moment for its whole row, the weights of one output, which is all
-that is stored for them. A pruned weight is told from a living one that happens to be zero by its sign: it is -0.0 until
-the ramp ends, which equals 0 and costs no memory.
+that is stored for them; where an output has one weight only, as in a vector, the whole tensor is one row. A pruned
+weight is told from a living one that happens to be zero by its sign: it is -0.0 until the ramp ends, which equals 0 and
+costs no memory.
+
+A row's second moment takes in the gradients of its pruned weights too. One that is infinite or no number spoils the row
+for good, as it spoils the moments of a surviving weight, and the next update of the mask refuses to rank the layer and
+names it (by magnitude, with ``exponent`` 0, it cannot tell). ``GradScaler`` skips such steps.
 
 That a row can share one second moment is the finding of Adam-mini (Zhang et al. 2024, arXiv 2406.16793).
 """
@@ -11,6 +16,7 @@ That a row can share one second moment is the finding of Adam-mini (Zhang et al.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -27,7 +33,13 @@ def start(weight: Tensor, state: State) -> None:
     """The rows' second moments before the first step. A sum of squares needs the range of float32."""
     dtype = torch.promote_types(weight.dtype, torch.float32)
     weight.detach().add_(0.0)  # no -0.0 to begin with
-    state["row_avg_sq"] = torch.zeros(weight.shape[0], dtype=dtype, device=weight.device)
+    state["row_avg_sq"] = torch.zeros(number_of_rows(weight), dtype=dtype, device=weight.device)
+
+
+def number_of_rows(weight: Tensor) -> int:
+    """How many rows a tensor has: one an output, or a single one where that would be one a weight."""
+    outputs = weight.shape[0]
+    return outputs if weight.numel() > outputs else 1
 
 
 def start_late(weight: Tensor, state: State, fused: bool) -> None:
@@ -183,7 +195,11 @@ def _spread(rows: Tensor, weight: Tensor, start: int, stop: int) -> Tensor:
     """Each weight's entry of ``rows``, from place ``start`` to ``stop``; rows lie one after the other in memory."""
     length = weight.numel() // rows.numel()
     first, last = start // length, -(-stop // length)
-    return rows[first:last].repeat_interleave(length)[start - first * length : stop - first * length]
+    if length < masks.SLICE:
+        return rows[first:last].repeat_interleave(length)[start - first * length : stop - first * length]
+    edges = [start, *range((first + 1) * length, stop, length), stop]  # not whole rows, which may be long
+    parts = zip(rows[first:last], pairwise(edges), strict=True)
+    return torch.cat([row.expand(end - edge) for row, (edge, end) in parts])
 
 
 def _correction(state: State, group: dict[str, Any]) -> Tensor:

@@ -1,0 +1,69 @@
+"""What a row of weights without moments shares in AdamWPrune's lean mode."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lib.optimizers import lean
+from lib.optimizers.adamwprune import AdamWPrune
+from lib.pruning import masks
+
+
+def test_rows_of_half_precision_weights_do_not_overflow() -> None:
+    weight = nn.Parameter(torch.randn(4, 4096).half())
+    optimizer = AdamWPrune([weight], sparsity=0.5, end_step=20, update_interval=5, mode="lean")
+    for step in range(25):
+        weight.grad = torch.full_like(weight, 8.0)
+        optimizer.step()
+        if step == 9:
+            rows = optimizer.state[weight]["row_avg_sq"]
+            optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+            assert optimizer.state[weight]["row_avg_sq"].dtype == torch.float32
+            assert torch.equal(optimizer.state[weight]["row_avg_sq"], rows)
+    assert int((weight == 0).sum()) == 2 * 4096
+
+
+@pytest.mark.parametrize("way", [{"foreach": False}, {"fused": True}])
+@pytest.mark.parametrize("shape", [(4096,), (4096, 1)])
+def test_a_tensor_with_one_weight_an_output_is_one_row(shape: tuple[int, ...], way: dict[str, bool]) -> None:
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(shape))
+    groups = [{"params": [weight], "prunable": True}]
+    optimizer = AdamWPrune(groups, sparsity=0.9, end_step=20, update_interval=5, mode="lean", **way)
+    for step in range(25):
+        weight.grad = torch.randn(shape)
+        optimizer.step()
+        held = 8 * 410 + 4 + (4 if step < 19 else 0)  # moments, step count, the row's second moment
+        assert optimizer.memory_bytes() == {"optimizer_state": held, "pruning_state": 512}
+        if step == 9:
+            optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert int((weight == 0).sum()) == 4096 - 410
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (3, 200), (1, 500), (2, 129), (130,)])
+def test_rows_shorter_and_longer_than_a_slice_are_spread_alike(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masks, "SLICE", 64)
+    weight = torch.empty(shape)
+    values = torch.rand(shape[0] if len(shape) > 1 else 1)
+    expected = values.repeat_interleave(weight.numel() // len(values))
+    for start, stop in masks.slices(weight.numel()):
+        assert torch.equal(lean._spread(values, weight, start, stop), expected[start:stop])
+
+
+@pytest.mark.parametrize("way", [{"foreach": False}, {"fused": True}])
+def test_a_gradient_that_is_infinite_at_a_pruned_weight_is_reported_by_the_next_update(way: dict[str, bool]) -> None:
+    weight = nn.Parameter(torch.randn(4, 16))
+    optimizer = AdamWPrune([("w", weight)], sparsity=0.5, end_step=20, update_interval=2, mode="lean", **way)
+    for step in range(7):
+        weight.grad = torch.randn(4, 16)
+        if step == 6:
+            weight.grad[weight == 0] = torch.inf
+        optimizer.step()
+    with pytest.raises(ValueError, match="layer w: a score is NaN or infinite"):
+        optimizer.step()
