@@ -13,7 +13,7 @@ from ..pruning.criteria import CRITERIA
 from ..pruning.pruner import check_floors
 from ..pruning.ranking import RANKINGS
 from ..pruning.schedule import CubicSchedule, exchange_share
-from . import checks, compact, layout, lean, updates
+from . import checks, compact, layout, lean, loading, updates
 
 MODES = ("gradual", "lean", "dynamic")
 
@@ -190,30 +190,26 @@ class AdamWPrune(Optimizer):
         """Take up a ``state_dict``; masks and compact moments follow the memory order of these parameters.
 
         Raises:
-            ValueError: it is another optimizer's, or was made in another mode.
+            ValueError: it is another optimizer's, was made in another mode, or has a state that does not fit its
+                tensor. Nothing is loaded then.
         """
         if "steps" not in state_dict:
             raise ValueError("not a state_dict of AdamWPrune: it has no 'steps'")
         if self.schedule.final and state_dict.get("mode", self.mode) != self.mode:
             raise ValueError(f"a state_dict of mode {state_dict['mode']} does not go on in mode {self.mode}")
+        steps = int(state_dict["steps"])
+        before = self.state, self.param_groups
         super().load_state_dict({key: value for key, value in state_dict.items() if key not in ("steps", "mode")})
-        self.steps = int(state_dict["steps"])
-        for weight, state in self.state.items():
-            if state:  # a tensor that has not been stepped yet has none
-                layout.take_up(weight, state)
-        self._keep_range_of_rows(state_dict)
-
-    def _keep_range_of_rows(self, state_dict: dict[str, Any]) -> None:
-        """The base class has cast what rows hold to the type of their weights; take it from the source instead."""
-        names = [name for group in state_dict["param_groups"] for name in group["params"]]
-        weights = [weight for group in self.param_groups for weight in group["params"]]
-        for name, weight in zip(names, weights, strict=True):
-            rows = state_dict["state"].get(name, {}).get("row_avg_sq")
-            if rows is None:
-                continue
-            if rows.shape != (lean.number_of_rows(weight),):
-                raise ValueError(f"the state of a pruned tensor does not fit a weight of shape {tuple(weight.shape)}")
-            self.state[weight]["row_avg_sq"] = rows.to(weight.device, copy=True)
+        try:
+            for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
+                for weight, index in zip(group["params"], saved["params"], strict=True):
+                    if state := self.state[weight]:  # a tensor that has not been stepped yet has none
+                        source = state_dict["state"].get(index, state)
+                        loading.take_up(weight, state, group, source, self.mode == "lean" and self._ramp_ahead(steps))
+        except Exception:
+            self.state, self.param_groups = before
+            raise
+        self.steps = steps
 
     def __getstate__(self) -> dict[str, Any]:
         """For copy and pickle: the base class knows of nothing but groups and states."""
@@ -249,12 +245,14 @@ class AdamWPrune(Optimizer):
         if self.steps == schedule.end and any(part.weight.is_cuda for part in parts):
             torch.cuda.empty_cache()  # what the ramp has freed goes back to the device, for others to use
 
+    def _ramp_ahead(self, steps: int) -> bool:
+        return self.schedule.final > 0.0 and steps < self.schedule.end
+
     def _state_of(self, weight: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         state = self.state[weight]
         if state:
             return state
-        ramp_ahead = self.schedule.final > 0.0 and self.steps < self.schedule.end
-        if self.mode == "lean" and ramp_ahead and _prunable(weight, group) and weight.numel():
+        if self.mode == "lean" and self._ramp_ahead(self.steps) and _prunable(weight, group) and weight.numel():
             lean.start_late(weight, state, bool(group["fused"]))
         else:
             device = weight.device if group["fused"] else torch.device("cpu")  # as torch's AdamW has it

@@ -17,18 +17,6 @@ def is_channels_last(weight: Tensor) -> bool:
     return not weight.is_contiguous()
 
 
-def take_up(weight: Tensor, state: State) -> None:
-    """Make a loaded state fit to be gone on with. ValueError if it is that of a weight of another shape."""
-    if "mask" in state:
-        size = weight.numel()
-        state["mask"] = state["mask"].to(torch.uint8)  # the base class has cast it to the weight's type
-        fits = state["mask"].numel() == masks.packed_size(size)
-        state["kept"] = masks.counts(state["mask"], size).tolist() if fits else []
-        if not fits or any(state[name].shape != (sum(state["kept"]),) for name in MOMENTS):
-            raise ValueError(f"the state of a pruned tensor does not fit a weight of shape {tuple(weight.shape)}")
-    follow(weight, state)
-
-
 def follow(weight: Tensor, state: State) -> None:
     """Reorder a state that was made for the other memory order than the weight has now, and leave others alone."""
     if "mask" not in state:

@@ -1,0 +1,81 @@
+"""A state that AdamWPrune has loaded: what cannot be a tensor's state is refused, the rest made fit to be gone on with.
+
+Compiled code trusts a mask and the lengths of the moments, so that both are looked at here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..pruning import masks
+from . import checks, layout, lean
+
+State = dict[str, Any]
+
+
+def take_up(weight: Tensor, state: State, group: dict[str, Any], source: State, on_lean_ramp: bool) -> None:
+    """Make a loaded state fit to be gone on with, in place.
+
+    Args:
+        weight, state, group: the tensor, its state as the base class has loaded it, and its parameter group.
+        source: the state that was loaded. The base class has cast all of it to the type of the weight.
+        on_lean_ramp: whether it is to go on in lean mode, with the end of the ramp ahead.
+
+    Raises:
+        ValueError: naming the tensor, if this cannot be its state.
+    """
+    problem = _what_does_not_fit(weight, state, on_lean_ramp)
+    if problem is not None:
+        shape = tuple(weight.shape)
+        raise ValueError(
+            f"the state of {checks.label(weight, group)} does not fit a weight of shape {shape}: {problem}"
+        )
+    if "mask" in state:
+        state["mask"] = state["mask"].to(torch.uint8)
+        state["kept"] = masks.counts(state["mask"], weight.numel()).tolist()
+        for name in layout.MOMENTS:
+            state[name] = state[name].contiguous()
+    if "row_avg_sq" in state:  # sums of squares, which need the range that they were saved with
+        state["row_avg_sq"] = source["row_avg_sq"].to(weight.device, copy=True)
+    layout.follow(weight, state)
+
+
+def _what_does_not_fit(weight: Tensor, state: State, on_lean_ramp: bool) -> str | None:
+    if not isinstance(state.get("step"), Tensor) or state["step"].numel() != 1:
+        return "it has no step count"
+    if "mask" not in state:
+        return _wrong_moments(state, tuple(weight.shape))
+    if on_lean_ramp and "row_avg_sq" not in state:
+        return "its ramp of lean mode has ended, but the one it is to go on with has not"
+    if problem := _wrong_mask(weight, state):
+        return problem
+    return _wrong_moments(state, (masks.count(state["mask"].to(torch.uint8), weight.numel()),))
+
+
+def _wrong_mask(weight: Tensor, state: State) -> str | None:
+    size, mask = weight.numel(), state["mask"]
+    bits = mask.to(torch.uint8)
+    if mask.shape != (masks.packed_size(size),):
+        return f"its mask has {mask.numel()} bytes, not {masks.packed_size(size)}"
+    if not torch.equal(bits.to(mask.dtype), mask):
+        return "its mask is not made of bytes"
+    if size % 8 and int(bits[-1]) >> size % 8:
+        return "its mask has bits set past the last weight"
+    if not isinstance(state.get("channels_last"), bool) or (state["channels_last"] and weight.dim() != 4):
+        return "it does not tell the memory order"
+    rows = state.get("row_avg_sq")
+    if rows is not None and rows.shape != (lean.number_of_rows(weight),):
+        return f"it has {rows.numel()} rows, not {lean.number_of_rows(weight)}"
+    return None
+
+
+def _wrong_moments(state: State, shape: tuple[int, ...]) -> str | None:
+    """What is wrong with moments that should have this shape."""
+    for name in layout.MOMENTS:
+        found = tuple(state[name].shape) if name in state else None
+        if found != shape:
+            return f"it should hold {name} of shape {shape}, not {found}"
+    return None
