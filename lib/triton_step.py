@@ -115,9 +115,9 @@ def fits(*tensors: Tensor) -> bool:
 @cache
 def _runs(device: torch.device) -> bool:
     """Try the kernels on a weight of one element. Triton needs a C compiler when it starts, which may be missing."""
-    one = torch.ones(1, device=device)
+    one = torch.ones(1, dtype=torch.float32, device=device)
     bits = torch.ones(1, dtype=torch.uint8, device=device)
-    state = {"exp_avg": one.clone(), "exp_avg_sq": one.clone(), "mask": bits, "step": torch.zeros((), device=device)}
+    state = {"exp_avg": one.clone(), "exp_avg_sq": one.clone(), "mask": bits, "step": torch.zeros_like(one[0])}
     settings = {"lr": 0.0, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "maximize": False}
     try:
         step([(one, one, state)], settings)
@@ -172,5 +172,6 @@ def _table(tensors: Sequence[tuple[Any, ...]]) -> tuple[Tensor, int]:
     unused = triton.next_power_of_2(len(entries)) - len(entries)  # Triton's vectors have a power of two as length
     entries += [[0, 0, 0, 0, first] + [0] * (len(entries[0]) - 5)] * unused
     device = tensors[0][0].device
-    table = torch.tensor(list(zip(*entries, strict=True)), dtype=torch.int64, pin_memory=device.type == "cuda")
+    columns, pinned = list(zip(*entries, strict=True)), device.type == "cuda"
+    table = torch.tensor(columns, dtype=torch.int64, device="cpu", pin_memory=pinned)
     return table.to(device, non_blocking=True), first

@@ -69,7 +69,8 @@ def positions(bits: Tensor, kept: int) -> Tensor | None:
     library = load()
     if library is None:
         return None
-    where = torch.empty(kept + 8, dtype=torch.int64)  # eight places are written for every byte, if it has ones or not
+    # eight places are written for every byte, if it has ones or not
+    where = torch.empty(kept + 8, dtype=torch.int64, device=bits.device)
     library.ones(bits.data_ptr(), bits.numel(), where.data_ptr())
     return where[:kept]
 
@@ -112,7 +113,7 @@ def tally(scores: Tensor, counts: Tensor, upper: int | None = None) -> None:
 def keep(scores: Tensor, key: int, ties: int) -> tuple[Tensor, int]:
     """Which of the float32 scores have a key above ``key``, or that key after the first ``ties`` with it; ties left."""
     scores = scores.contiguous()
-    kept = torch.empty(scores.numel(), dtype=torch.bool)
+    kept = torch.empty_like(scores, dtype=torch.bool)
     left = _library().keep(scores.data_ptr(), scores.numel(), key, ties, kept.data_ptr())
     return kept, left
 
@@ -134,7 +135,7 @@ def join(old: Tensor, new: Tensor, values: Tensor, fresh: Rows | None, size: int
 
 def narrow(old: Tensor | None, keep: Tensor, size: int) -> Tensor:
     """The bits of a slice of ``size`` weights after only those survivors that ``keep`` (bool) says are kept."""
-    new = torch.empty((size + 7) // 8, dtype=torch.uint8)
+    new = torch.empty((size + 7) // 8, dtype=torch.uint8, device=keep.device)
     mask = None if old is None else old.data_ptr()
     _library().narrow(mask, keep.data_ptr(), keep.numel(), new.numel(), new.data_ptr())
     return new

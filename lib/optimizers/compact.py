@@ -128,17 +128,16 @@ def _step(vector: Tensor, slope: Tensor, weight: Tensor, state: State, group: di
 
 def scores(weight: Tensor, state: State, group: dict[str, Any], criterion: Criterion, exponent: float) -> Scores:
     """Importance of the survivors, slice by slice, from weight and bias-corrected moments."""
-    correction1 = 1 - group["betas"][0] ** state["step"]
-    correction2 = 1 - group["betas"][1] ** state["step"]
+    correction1, correction2 = (correction(beta, state) for beta in group["betas"])
     vector = masks.flat(weight.detach())
     roots = ROOTS.get(exponent) if criterion is fisher else None
 
     def compiled() -> Iterator[Tensor]:
         assert roots is not None
-        second_moment, correction = _vector(state["exp_avg_sq"]), float(correction2)
+        second_moment, number = _vector(state["exp_avg_sq"]), float(correction2)
         for start, stop, first, last in bounds(weight, state):
             bits = _bits(state.get("mask"), start, stop)
-            yield native.fisher(vector[start:stop], second_moment[first:last], bits, correction, roots)
+            yield native.fisher(vector[start:stop], second_moment[first:last], bits, number, roots)
 
     def survivors() -> Iterator[Tensor]:
         first_moment, second_moment = _vector(state["exp_avg"]), _vector(state["exp_avg_sq"])
@@ -152,6 +151,12 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], criterion: Crite
 
     fast = group["fused"] and native.here(weight) and native.here(state["exp_avg_sq"])
     return compiled if roots and fast else survivors
+
+
+def correction(beta: float, state: State) -> Tensor:
+    """``1 - beta^t``; not zero for a tensor that has moments but has not had a gradient yet."""
+    result: Tensor = (1 - beta ** state["step"]).clamp(min=1e-30)
+    return result
 
 
 def magnitudes(weight: Tensor) -> Scores:
@@ -206,6 +211,12 @@ def start_sparse(state: State, weight: Tensor, bits: Tensor, kept: list[int], fu
     state["exp_avg"] = torch.zeros(number, dtype=weight.dtype, device=weight.device)
     state["exp_avg_sq"] = torch.zeros(number, dtype=weight.dtype, device=weight.device)
     set_mask(state, weight, bits, kept)
+
+
+def full_mask(weight: Tensor) -> tuple[Tensor, list[int]]:
+    """Bits of a tensor of which all weights hold moments, and their number in each slice."""
+    bits = masks.pack(torch.ones(weight.numel(), dtype=torch.bool, device=weight.device))
+    return bits, [last - first for first, last in masks.slices(weight.numel())]
 
 
 def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], fresh: Fresh | None) -> None:

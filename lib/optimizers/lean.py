@@ -25,7 +25,7 @@ from torch import Tensor
 from .. import native
 from ..pruning import masks
 from ..pruning.criteria import fisher
-from . import compact
+from . import compact, layout
 from .compact import Scores, State
 
 
@@ -44,9 +44,18 @@ def number_of_rows(weight: Tensor) -> int:
 
 def start_late(weight: Tensor, state: State, fused: bool) -> None:
     """State of a tensor that joins after the first step: all of it holds moments until the next update."""
-    bits = masks.pack(torch.ones(weight.numel(), dtype=torch.bool, device=weight.device))
-    compact.start_sparse(state, weight, bits, [last - first for first, last in masks.slices(weight.numel())], fused)
+    compact.start_sparse(state, weight, *compact.full_mask(weight), fused)
     start(weight, state)
+
+
+def start_from_dense(weight: Tensor, state: State) -> None:
+    """State of a tensor that has been trained densely, until now kept out of pruning; it joins as one that is late."""
+    for name in layout.MOMENTS:
+        state[name] = masks.flat(state[name])
+    compact.set_mask(state, weight, *compact.full_mask(weight))
+    start(weight, state)
+    squares = state["exp_avg_sq"].view(number_of_rows(weight), -1)
+    state["row_avg_sq"] = squares.mean(1, dtype=state["row_avg_sq"].dtype)
 
 
 def is_pruned(part: Tensor) -> Tensor:
@@ -111,7 +120,7 @@ def _scales(slopes: Sequence[Tensor], states: Sequence[State], group: dict[str, 
     torch._foreach_mul_(squares, [(1 - beta2) / row.shape[1] for row in rows])
     torch._foreach_mul_(averages, beta2)
     torch._foreach_add_(averages, squares)
-    scales = torch._foreach_div(averages, [_correction(state, group) for state in states])
+    scales = torch._foreach_div(averages, [compact.correction(beta2, state) for state in states])
     torch._foreach_sqrt_(scales)
     torch._foreach_add_(scales, group["eps"])
     torch._foreach_reciprocal_(scales)
@@ -145,7 +154,7 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float)
 
     Pruned weights have -1, so that they come before a living zero.
     """
-    correction = _correction(state, group)
+    correction = compact.correction(group["betas"][1], state)
     vector, rows = masks.flat(weight.detach()), _second_moments(state, group).float()
 
     def compiled() -> Iterator[Tensor]:
@@ -175,7 +184,7 @@ def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int]) -> None
         return
     length = weight.numel() // rows.numel()
     for name in ("exp_avg", "exp_avg_sq"):  # one after the other: only one of them exists twice at a time
-        old, new, begin = state[name], torch.empty(sum(kept), dtype=rows.dtype), 0
+        old, new, begin = state[name], torch.empty(sum(kept), dtype=rows.dtype, device=rows.device), 0
         for (start, stop, first, last), number in zip(compact.bounds(weight, state), kept, strict=True):
             before, after = (mask[start // 8 :] for mask in (state["mask"], bits))
             fresh = native.Rows(rows, length, start) if name == "exp_avg_sq" else None
@@ -187,7 +196,7 @@ def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int]) -> None
 
 def _second_moments(state: State, group: dict[str, Any]) -> Tensor:
     """``v_hat`` of each row."""
-    moments: Tensor = state["row_avg_sq"] / _correction(state, group)
+    moments: Tensor = state["row_avg_sq"] / compact.correction(group["betas"][1], state)
     return moments
 
 
@@ -200,9 +209,3 @@ def _spread(rows: Tensor, weight: Tensor, start: int, stop: int) -> Tensor:
     edges = [start, *range((first + 1) * length, stop, length), stop]  # not whole rows, which may be long
     parts = zip(rows[first:last], pairwise(edges), strict=True)
     return torch.cat([row.expand(end - edge) for row, (edge, end) in parts])
-
-
-def _correction(state: State, group: dict[str, Any]) -> Tensor:
-    """``1 - beta2^t``; not zero for a tensor that has not had a gradient yet."""
-    correction: Tensor = (1 - group["betas"][1] ** state["step"]).clamp(min=1e-30)
-    return correction

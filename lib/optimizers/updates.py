@@ -101,6 +101,9 @@ def hand_over(parts: Sequence[Part], rule: Rule, sparsity: float, final: float, 
 
     After the ``last`` update no weight lives without moments, and what rows hold is freed.
     """
+    for part in parts:
+        if "mask" not in part.state:
+            lean.start_from_dense(part.weight, part.state)
     layers = [rule.layer(i, p, lean.scores(*p, rule.exponent), p.weight.numel()) for i, p in enumerate(parts)]
     selection = Selection(layers)
     gone = selection.upper.table[:, lower_edges(selection.upper.halves) < 0].sum(1)

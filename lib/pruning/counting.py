@@ -159,7 +159,7 @@ def _count(layers: Sequence[Layer], tally: Callable[[Tensor, int, Tensor], None]
             if counts is None:
                 counts = torch.zeros(HALF + 1, dtype=torch.int32, device=scores.device)
             tally(scores, index, counts)
-        rows.append(torch.zeros(HALF + 1, dtype=torch.int32) if counts is None else counts)
+        rows.append(torch.zeros(HALF + 1, dtype=torch.int32, device="cpu") if counts is None else counts)
     if not rows:
         return Counts(np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.int64))
     device = next((row.device for row in rows if row.is_cuda), rows[0].device)

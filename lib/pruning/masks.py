@@ -23,8 +23,8 @@ SLICE = 1 << 18
 @cache
 def _byte_table(device: torch.device) -> Tensor:
     """The 8 booleans of each of the 256 bytes, read as one int64 each: unpacking becomes a table look-up."""
-    bits = torch.arange(256).unsqueeze(1).bitwise_right_shift(torch.arange(8)).bitwise_and(1)
-    return bits.to(torch.bool).view(torch.int64).view(-1).to(device)
+    bits = torch.arange(256, device=device).unsqueeze(1).bitwise_right_shift(torch.arange(8, device=device))
+    return bits.bitwise_and(1).to(torch.bool).view(torch.int64).view(-1)
 
 
 @cache

@@ -117,3 +117,13 @@ def train(model: nn.Module) -> list[torch.Tensor]:
             weight.grad = torch.empty_like(weight).copy_(torch.randn(weight.shape, generator=generator))
         optimizer.step()
     return [weight.detach() for weight in model.parameters()]
+
+
+def test_another_default_device_does_not_matter() -> None:
+    torch.manual_seed(0)
+    weight, gradient, state = pruned_tensor(3000, 0.3, 1)
+    other = copy.deepcopy((weight, gradient, state))
+    triton_step.step([(weight, gradient, state)], SETTINGS)
+    with torch.device("meta"):
+        triton_step.step([other], SETTINGS)
+    assert torch.equal(weight, other[0])

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lib.optimizers.adamwprune import AdamWPrune
+from lib.pruning import masks
 from tests.lib.optimizers.test_adamwprune import assert_equal, net, prune, run, set_gradients
 
 
@@ -125,3 +126,53 @@ def test_nothing_to_prune_and_empty_tensors_are_no_error(mode: str) -> None:
                 weight.grad = torch.randn_like(weight)
             optimizer.step()
         assert optimizer.sparsity() == (0.5 if len(shapes) > 1 else 0.0)
+
+
+@pytest.mark.parametrize("mode", ["gradual", "lean", "dynamic"])
+@pytest.mark.parametrize("way", [{}, {"foreach": True}, {"fused": True}])
+def test_defaults_of_the_process_for_new_tensors_do_not_matter(mode: str, way: dict[str, bool]) -> None:
+    models = net(), net()
+    masks._byte_table.cache_clear()
+    masks._bit_values.cache_clear()
+    run(models[0], prune(models[0], mode=mode, **way), range(22))
+    masks._byte_table.cache_clear()
+    masks._bit_values.cache_clear()
+    optimizer = prune(models[1], mode=mode, **way)
+    for step in range(22):
+        set_gradients(models[1], step)
+        try:
+            torch.set_default_dtype(torch.float64)
+            with torch.device("meta"):
+                optimizer.step()
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert_equal(*models)
+
+
+@pytest.mark.parametrize("criterion", ["fisher", "first_order", "movement", "hybrid"])
+@pytest.mark.parametrize("way", [{}, {"fused": True}])
+def test_in_dynamic_mode_a_layer_may_wait_for_its_first_gradient(criterion: str, way: dict[str, bool]) -> None:
+    model = net()
+    optimizer = prune(model, mode="dynamic", regrowth=0.3, criterion=criterion, **way)
+    for step in range(25):
+        set_gradients(model, step)
+        if step < 12:
+            model[2].weight.grad = None
+        optimizer.step()
+    zero = sum(int((weight == 0).sum()) for weight in model.parameters() if weight.dim() == 2)
+    assert zero == round(0.8 * (13 * 16 + 16 * 10 + 10 * 3))
+
+
+@pytest.mark.parametrize("mode", ["gradual", "lean", "dynamic"])
+@pytest.mark.parametrize("way", [{}, {"fused": True}])
+def test_a_group_may_take_part_in_pruning_later(mode: str, way: dict[str, bool]) -> None:
+    model = net()
+    groups = [{"params": [model[0].weight, model[4].weight]}, {"params": [model[2].weight], "prunable": False}]
+    optimizer = AdamWPrune(groups, sparsity=0.7, start_step=2, end_step=20, update_interval=3, mode=mode, **way)
+    run(model, optimizer, range(10))
+    assert model[2].weight.ne(0).all()
+    optimizer.param_groups[1]["prunable"] = True
+    run(model, optimizer, range(10, 25))
+    zero = sum(int((model[layer].weight == 0).sum()) for layer in (0, 2, 4))
+    assert zero == round(0.7 * (13 * 16 + 16 * 10 + 10 * 3))
+    assert not any("row_avg_sq" in state for state in optimizer.state.values())
