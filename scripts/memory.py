@@ -9,6 +9,8 @@
 One step, one evaluation and one optimizer step of each run are rehearsed on tensors without data. Figures are MiB
 (2^20 bytes) of tensors, operations run one by one: torch.compile needs less; the CUDA context, the libraries'
 workspaces and fragmentation come on top. PRECISION=auto counts as bf16 unless DEVICE=cpu.
+
+Exit code: 0, 1 where a run could not be predicted (the others are shown all the same), 2 bad configuration or usage.
 """
 
 from __future__ import annotations
@@ -16,14 +18,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import yaml
 
 from lib.config import ConfigError, RunConfig
 from lib.datacheck import DataError
@@ -32,7 +33,9 @@ from scripts.memory_table import text
 from scripts.sharing import MIB, available_mib
 
 if TYPE_CHECKING:
-    from lib.prediction import Prediction, Predictor
+    from lib.prediction import Prediction
+
+Failures = dict[str, list[str]]  # for each reason the runs that could not be predicted
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -61,42 +64,65 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Predict and print; returns the exit code."""
     args = arguments(argv)
+    unread: Failures = {}
     try:
         if args.runs:
-            documents = list(yaml.safe_load_all(sys.stdin))
-            runs = [RunConfig.from_yaml(yaml.safe_dump(document)) for document in documents]
+            runs, unread = runs_of(sys.stdin.read())
         else:
             _, runs = load_matrix(config_file=args.config, overrides=dict(o.split("=", 1) for o in args.overrides))
-        predictor, found = predict(runs)
-        batches = largest_batches(predictor, found, args.gpu_mib) if args.gpu_mib else {}
     except (ConfigError, DataError) as problem:
         print(problem, file=sys.stderr)
         return 2
+    found, batches, failed = predict(runs, args.gpu_mib)
     if args.json:
         print(json.dumps([as_json(one, args.gpu_mib, batches) for one in found], indent=2))
-        return 0
-    print(text(found, args.gpu_mib, batches))
-    return 0
+    elif found:
+        print(text(found, args.gpu_mib, batches))
+    for reason, names in (unread | failed).items():
+        print(f"no prediction for {', '.join(names)}: {reason}", file=sys.stderr)
+    return 1 if unread or failed else 0
 
 
-def predict(runs: Iterable[RunConfig]) -> tuple[Predictor, list[Prediction]]:
-    """Predictions of the runs, in order. ConfigError names a run that cannot be built."""
+def runs_of(text: str) -> tuple[list[RunConfig], Failures]:
+    """The runs of YAML documents of config.yaml, and those documents that are none."""
+    runs: list[RunConfig] = []
+    failed: Failures = {}
+    for number, document in enumerate(filter(str.strip, re.split(r"^---$", text, flags=re.MULTILINE)), 1):
+        try:
+            runs.append(RunConfig.from_yaml(document))
+        except ConfigError as error:
+            failed.setdefault(explain(error), []).append(f"run {number} of those given")
+    return runs, failed
+
+
+def predict(runs: Iterable[RunConfig], gpu_mib: float | None) -> tuple[list[Prediction], dict[str, int], Failures]:
+    """Predictions of the runs, in order; the largest batch of each that fits, by run id; whom it failed for, by reason.
+
+    Without `gpu_mib` there are no batches.
+    """
     from lib.prediction import Predictor
 
     predictor = Predictor(lambda model: importlib.import_module(f"{model}.train").build_model)
-    found = []
+    found: list[Prediction] = []
+    batches: dict[str, int] = {}
+    failed: Failures = {}
     for run in runs:
         try:
-            found.append(predictor.predict(run))
-        except ValueError as error:
-            raise ConfigError([f"{run.run_id}: {error}"]) from error
-    return predictor, found
+            one = predictor.predict(run)
+            if gpu_mib:
+                batches[run.run_id] = predictor.largest_batch(one.config, int(available_mib(gpu_mib) * MIB))
+            found.append(one)
+        except Exception as error:  # whatever building a model can raise; the others are predicted all the same
+            failed.setdefault(explain(error), []).append(run.run_id)
+    return found, batches, failed
 
 
-def largest_batches(predictor: Predictor, found: list[Prediction], gpu_mib: float) -> dict[str, int]:
-    """The largest batch of each run that fits, by run id."""
-    limit = int(available_mib(gpu_mib) * MIB)
-    return {one.config.run_id: predictor.largest_batch(one.config, limit) for one in found}
+def explain(error: Exception) -> str:
+    """One line; with the error's type unless it is one of those that speak for themselves."""
+    lines = str(error).strip().splitlines()
+    said = lines[0] if lines else ""
+    speaks = said and isinstance(error, ConfigError | DataError | ValueError)
+    return said if speaks else f"{type(error).__name__}: {said}"
 
 
 def as_json(one: Prediction, gpu_mib: float | None, batches: dict[str, int]) -> dict[str, Any]:

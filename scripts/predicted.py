@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,16 +48,19 @@ def read(path: Path) -> dict[str, float]:
 
 
 def predict(results: Results) -> None:
-    """Let memory.py predict all runs from their config.yaml. Where it cannot, it is said why, and no error."""
+    """Let memory.py predict all runs from their config.yaml. For which it cannot, it is said why, and no error."""
     assert results.path is not None
     configs = [path for run in results.runs if run.path and (path := run.path / "config.yaml").is_file()]
     documents = "".join(f"---\n{path.read_text(errors='replace')}\n" for path in configs)
     command = [sys.executable, str(Path(__file__).with_name("memory.py")), "--runs", "--json"]
     try:
-        done = subprocess.run(command, input=documents, capture_output=True, text=True, timeout=SECONDS, check=True)
-        json.loads(done.stdout)
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip()
-        print(f"no predicted peaks: {said.splitlines()[-1] if said else type(error).__name__}", file=sys.stderr)
+        done = subprocess.run(command, input=documents, capture_output=True, text=True, timeout=SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"no predicted peaks: {error}", file=sys.stderr)
         return
-    write_atomic(results.path / FILE, done.stdout)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        print(f"no predicted peaks: {said[-1] if said else f'exit code {done.returncode}'}", file=sys.stderr)
+    with suppress(ValueError):
+        if json.loads(done.stdout):
+            write_atomic(results.path / FILE, done.stdout)

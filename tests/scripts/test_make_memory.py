@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from lib import kconf
 from lib.config import RunConfig, run_config
-from lib.prediction import MOMENTS, Prediction
+from lib.prediction import MOMENTS, Prediction, Predictor
 from scripts import gpu, memory, sharing
 from scripts.gpu import nvidia
 from scripts.memory_table import text
@@ -130,3 +131,40 @@ def test_usage_is_answered_without_torch() -> None:
     code = "import sys; sys.argv[1:] = ['--help']; import runpy; runpy.run_path('scripts/memory.py', run_name='x')"
     check = f"{code}; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_run_that_cannot_be_predicted_takes_no_other_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--config", str(ROOT / "defconfigs/quickstart"), "BATCH_SIZE=64", "TARGET_SPARSITY=0.99"]
+    assert memory.main(arguments) == 1
+    captured = capsys.readouterr()
+    assert "adamw_none" in captured.out and "state_99" not in captured.out
+    (said,) = captured.err.splitlines()
+    assert said.startswith("no prediction for lenet5_adamwprune_state_99: sparsity 0.99 cannot be reached: min_density")
+    assert memory.main([*arguments, "--json", "--gpu-mib", "2000"]) == 1
+    assert "lenet5_adamw_none" in [run["run"] for run in json.loads(capsys.readouterr().out)]
+
+
+def test_whatever_goes_wrong_is_told_in_one_line_with_all_runs_that_it_befell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(predictor: object, run: RunConfig) -> None:
+        raise RuntimeError("no such kernel\nin a long story")
+
+    monkeypatch.setattr(Predictor, "predict", fail)
+    runs = [config(), config("sgd")]
+    monkeypatch.setattr(memory.sys, "stdin", io.StringIO("---\n".join(run.to_yaml() for run in runs)))
+    assert memory.main(["--runs"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "no prediction for lenet5_adamw_none, lenet5_sgd_none: RuntimeError: no such kernel\n"
+
+
+def test_a_document_that_is_no_run_takes_no_other_with_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    documents = [config().to_yaml(), "a: [", "model: nothing we know\n", config("sgd").to_yaml()]
+    monkeypatch.setattr(memory.sys, "stdin", io.StringIO("".join(f"---\n{document}\n" for document in documents)))
+    assert memory.main(["--runs", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert [run["run"] for run in json.loads(captured.out)] == ["lenet5_adamw_none", "lenet5_sgd_none"]
+    assert ["run 2 of those given" in captured.err, "run 3 of those given" in captured.err] == [True, True]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from lib import kconf
+from lib.config import run_config
 from scripts import plots, predicted, reading, report, results, update_graphs
 from tests.scripts.fake_results import compare_matrix, make_results, make_run, make_study
 
@@ -151,6 +153,19 @@ def test_a_prediction_that_cannot_be_made_stops_nothing_and_says_why(
     (folder / "lenet5_adamw_none" / "config.yaml").write_text("model: nothing we know\n")
     (run_of_it,) = predicted.with_predictions(reading.load(folder)).runs
     assert "memory_predicted" not in run_of_it.summary
+    assert capsys.readouterr().err.startswith("no predicted peaks: ")
+
+
+def test_a_damaged_configuration_costs_its_own_run_the_prediction_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.undo()
+    folder = make_results(tmp_path / "results", FEW, epochs=2)
+    (folder / "lenet5_adamw_none" / "config.yaml").write_text("model: nothing we know\n")
+    whole = run_config(kconf.defaults(ROOT), "lenet5", "adamwprune", "state", 0.7, seed=0)
+    (folder / whole.run_id / "config.yaml").write_text(whole.to_yaml())
+    runs = predicted.with_predictions(reading.load(folder)).runs
+    assert {run.name for run in runs if "memory_predicted" in run.summary} == {whole.run_id}
     assert capsys.readouterr().err.startswith("no predicted peaks: ")
 
 
