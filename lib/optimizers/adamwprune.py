@@ -54,12 +54,13 @@ class AdamWPrune(Optimizer):
         min_density: share of its weights that every layer keeps at least.
         mode: ``gradual`` ramps up. ``lean`` ramps up too, but from the first step only as many weights as will survive
             hold moments (see ``lean.py``), so that the peak of the memory is hardly above its end; it needs the
-            criterion ``fisher`` and no regrowth. ``dynamic`` is sparse from the first step (layers by ``erk``, or
-            ``uniform`` if that is the ranking; the largest initial weights survive) and only exchanges weights after
-            that, so that the peak of the memory is its end.
-        regrowth: share of a layer's survivors exchanged at an update for the pruned weights of largest gradient, in
-            [0, 0.5], decaying to 0 along the ramp (RigL, arXiv 1911.11134). A regrown weight starts at zero with
-            ``v_hat = g^2``, so that its first steps are of ordinary size.
+            criterion ``fisher`` and no regrowth. ``dynamic`` is sparse from the first step (the weights of largest
+            ``|w g|`` survive: SNIP, arXiv 1810.02340) and only exchanges weights after that, as regrowth says, so that
+            the peak of the memory is its end. It needs regrowth: without, the mask of the first step stays.
+        regrowth: share of the survivors exchanged at an update for the pruned weights of largest gradient, in [0, 0.5],
+            decaying to 0 along the ramp (RigL, arXiv 1911.11134). Both are looked for in all layers together, or in
+            each layer where ``ranking`` goes by shape. A regrown weight starts at zero with ``v_hat = g^2``, so that
+            its first steps are of ordinary size.
         foreach, fused, maximize: as in ``torch.optim.AdamW``. With ``fused`` the step of pruned tensors is compiled as
             well (C on the CPU, Triton on a GPU), where that can be built, and agrees to rounding.
 
@@ -230,7 +231,7 @@ class AdamWPrune(Optimizer):
     def _update_masks(self) -> None:
         """What the schedule asks for after the step just taken."""
         schedule, sparsity = self.schedule, self.schedule.sparsity(self.steps)
-        due = schedule.is_early_update if self.mode == "lean" else schedule.is_update
+        due = schedule.is_update if self.mode == "gradual" else schedule.is_early_update
         if not due(self.steps):
             return
         parts = [part for part in self._parts() if "exp_avg" in part.state]
@@ -269,8 +270,7 @@ class AdamWPrune(Optimizer):
             slope = weight.grad
             if slope is None:
                 continue
-            if slope.layout != torch.strided:
-                raise checks.sparse(weight, group)
+            checks.dense_gradient(weight, group)
             state = self._state_of(weight, group)
             if weight.dim() == 4:
                 layout.follow(weight, state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..pruning import masks
@@ -64,9 +65,10 @@ def prunable(weight: Tensor, group: dict[str, Any]) -> None:
     raise ValueError(f"{label(weight, group)} {why}; put it into a parameter group with prunable=False")
 
 
-def sparse(weight: Tensor, group: dict[str, Any]) -> RuntimeError:
-    """What to raise where a gradient is sparse, as torch's AdamW does; it names the tensor."""
-    return RuntimeError(f"AdamWPrune does not support sparse gradients, but that of {label(weight, group)} is one")
+def dense_gradient(weight: Tensor, group: dict[str, Any]) -> None:
+    """RuntimeError, naming the tensor, if its gradient is sparse, as torch's AdamW has it."""
+    if weight.grad is not None and weight.grad.layout != torch.strided:
+        raise RuntimeError(f"AdamWPrune does not support sparse gradients, but that of {label(weight, group)} is one")
 
 
 def label(weight: Tensor, group: dict[str, Any]) -> str:

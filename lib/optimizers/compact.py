@@ -165,6 +165,12 @@ def magnitudes(weight: Tensor) -> Scores:
     return lambda: (vector[start:stop].abs() for start, stop in masks.slices(vector.numel()))
 
 
+def sensitivities(weight: Tensor) -> Scores:
+    """``|w g|`` of all weights, slice by slice."""
+    vector, slope = masks.flat(weight.detach()), masks.flat(gradient(weight))
+    return lambda: ((vector[a:b] * slope[a:b]).abs_() for a, b in masks.slices(vector.numel()))
+
+
 def pruned_gradients(weight: Tensor, state: State) -> Scores:
     """``|g|`` of the pruned weights, slice by slice."""
     slope = masks.flat(gradient(weight))

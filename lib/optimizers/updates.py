@@ -17,7 +17,7 @@ from torch import Tensor
 from ..pruning import masks
 from ..pruning.counting import Layer, Update, lower_edges
 from ..pruning.criteria import Criterion
-from ..pruning.ranking import Selection, kept, round_to_total, survivors_at_least
+from ..pruning.ranking import BY_SHAPE, Selection, kept, round_to_total, survivors_at_least
 from . import checks, compact, lean
 
 
@@ -51,17 +51,24 @@ class Rule:
 
 
 def start(parts: Sequence[Part], rule: Rule, sparsity: float, dynamic: bool) -> None:
-    """Before the first step: moments for as many weights as will survive, the largest ones.
+    """Before the first step: moments for as many weights as will survive.
 
-    In dynamic mode the others are zero from here on and every layer's number is fixed, by ERK unless the ranking is
-    uniform: initial weights say nothing about layers.
+    In lean mode these are the largest. In dynamic mode they are those of largest ``|w g|``, the change of the loss if
+    the weight were removed (SNIP, arXiv 1810.02340), wherever they are unless the ranking goes by shape; the others
+    are zero from here on. Where a tensor has no gradient yet, layers cannot be compared: ERK and the largest then.
     """
     if not parts:
         return
-    layers = [rule.layer(i, p, compact.magnitudes(p.weight), p.weight.numel()) for i, p in enumerate(parts)]
+    for part in parts:
+        checks.dense_gradient(part.weight, part.group)
+    compared = dynamic and all(part.weight.grad is not None for part in parts)
+    first = compact.sensitivities if compared else compact.magnitudes
+    layers = [rule.layer(i, p, first(p.weight), p.weight.numel()) for i, p in enumerate(parts)]
     selection = Selection(layers)
     without = round(sparsity * sum(layer.size for layer in layers))
-    ranking = "erk" if dynamic and rule.ranking != "uniform" else rule.ranking
+    ranking = rule.ranking
+    if dynamic and ranking not in BY_SHAPE:
+        ranking = "global" if compared else "erk"
     bits = _cut(parts, selection, selection.numbers(without, ranking))
     for part, new, numbers in zip(parts, bits, _counts(bits, parts), strict=True):
         compact.start_sparse(part.state, part.weight, new, numbers, bool(part.group["fused"]))
@@ -82,14 +89,13 @@ def prune(parts: Sequence[Part], rule: Rule, sparsity: float, exchange: float, s
     selection = Selection(layers)
     numbers = selection.numbers(survivors - remain, rule.ranking)
     update = Update(step, 1 - remain / size, selection.upper, numbers)
-    exchanged = _exchanged(layers, numbers, parts, exchange)
-    cuts = zip(layers, selection.thresholds(numbers + exchanged), strict=True)
+    leaving = _leaving(selection, numbers, parts, rule, exchange)
+    cuts = zip(layers, selection.thresholds(numbers + leaving), strict=True)
     bits = [compact.drop(*part[:2], kept(*cut)) for part, cut in zip(parts, cuts, strict=True)]
-    if exchanged.any():
-        _grow(parts, bits, exchanged)
+    returning = _grow(parts, bits, leaving, rule) if leaving.any() else leaving
     counts = _counts(bits, parts)
     _check(counts, remain)
-    for part, new, number, grown in zip(parts, bits, counts, exchanged, strict=True):
+    for part, new, number, grown in zip(parts, bits, counts, returning, strict=True):
         beta2 = part.group["betas"][1]
         compact.rebuild(part.weight, part.state, new, number, compact.regrown(*part[:2], beta2) if grown else None)
         masks.zero_pruned(part.weight.detach(), new)
@@ -135,28 +141,52 @@ def _cut(parts: Sequence[Part], selection: Selection, numbers: np.ndarray) -> li
     return [compact.drop(part.weight, {}, kept(*cut)) for part, cut in zip(parts, cuts, strict=True)]
 
 
-def _exchanged(layers: Sequence[Layer], numbers: np.ndarray, parts: Sequence[Part], share: float) -> np.ndarray:
-    """How many survivors of each layer change places with pruned weights, beyond what the ramp prunes."""
-    result = np.zeros(len(layers), dtype=np.int64)
-    for index, (layer, part) in enumerate(zip(layers, parts, strict=True)):
-        if share and part.weight.grad is not None:
-            left = layer.candidates - int(numbers[index])
-            result[index] = min(round(share * left), layer.size - layer.candidates, max(left - layer.keep, 0))
-    return result
+def _leaving(
+    selection: Selection, numbers: np.ndarray, parts: Sequence[Part], rule: Rule, share: float
+) -> np.ndarray:
+    """How many survivors of each layer give their place to pruned weights, beyond what the ramp prunes.
+
+    The least important ones wherever they are, or that share of every layer where the ranking goes by shape. Layers
+    without a gradient take no part.
+    """
+    moving = np.array([part.weight.grad is not None for part in parts])
+    staying = np.where(moving, np.array([layer.candidates for layer in selection.layers]) - numbers, 0)
+    room = np.where(moving, np.maximum(selection.caps - numbers, 0), 0)
+    absent = _absent(parts)
+    if rule.ranking in BY_SHAPE:
+        wanted = np.rint(share * staying).astype(np.int64)
+        return np.minimum(np.minimum(wanted, absent), room)
+    total = min(round(share * int(staying.sum())), int(absent.sum()), int(room.sum()))
+    return selection.numbers(int(numbers.sum()) + total, rule.ranking, numbers + room) - numbers
 
 
-def _grow(parts: Sequence[Part], bits: list[Tensor], numbers: np.ndarray) -> None:
-    """Set the bits of the pruned weights with the largest gradients (those pruned before this update)."""
-    chosen = [index for index in range(len(parts)) if numbers[index]]
+def _grow(parts: Sequence[Part], bits: list[Tensor], leaving: np.ndarray, rule: Rule) -> np.ndarray:
+    """Set the bits of as many pruned weights as leave, those with the largest gradients; their number in each layer.
+
+    Only what was pruned before this update can return: to the layer that others leave where the ranking goes by shape,
+    else to any.
+    """
+    absent = _absent(parts)
+    chosen = np.flatnonzero(leaving if rule.ranking in BY_SHAPE else absent).tolist()
     layers = []
     for index in chosen:
-        weight, state, _ = parts[index]
-        pruned = weight.numel() - parts[index].held
-        slopes = compact.pruned_gradients(weight, state)
-        layers.append(Layer(f"{index} (gradient)", tuple(weight.shape), pruned, slopes))
-    staying = np.array([layer.candidates for layer in layers]) - numbers[chosen]
-    for index, layer, limit in zip(chosen, layers, Selection(layers).thresholds(staying), strict=True):
+        slopes = compact.pruned_gradients(parts[index].weight, parts[index].state)
+        shape = tuple(parts[index].weight.shape)
+        layers.append(Layer(f"{index} (gradient)", shape, int(absent[index]), slopes))
+    selection = Selection(layers)
+    staying = absent[chosen] - leaving[chosen]
+    if rule.ranking not in BY_SHAPE:
+        staying = selection.numbers(int(absent.sum() - leaving.sum()), "global")
+    for index, layer, limit in zip(chosen, layers, selection.thresholds(staying), strict=True):
         compact.set_bits(bits[index], *parts[index][:2], kept(layer, limit))
+    returning = np.zeros_like(leaving)
+    returning[chosen] = absent[chosen] - staying
+    return returning
+
+
+def _absent(parts: Sequence[Part]) -> np.ndarray:
+    """How many pruned weights of each layer have a gradient to return by."""
+    return np.array([part.weight.numel() - part.held if part.weight.grad is not None else 0 for part in parts])
 
 
 def _counts(bits: Sequence[Tensor], parts: Sequence[Part]) -> list[list[int]]:

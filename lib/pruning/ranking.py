@@ -18,7 +18,8 @@ from torch import Tensor
 from .. import native
 from .counting import HALF, Counts, Layer, count_lower_halves, count_upper_halves, keys_of, lower_edges
 
-RANKINGS = ("global", "layer_adaptive", "uniform", "erk")
+BY_SHAPE = ("uniform", "erk")  # those that give every layer its number whatever the scores are
+RANKINGS = ("global", "layer_adaptive", *BY_SHAPE)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Selection:
         self.caps = np.array([max(layer.candidates - layer.keep, 0) for layer in layers], dtype=np.int64)
         self.upper = count_upper_halves(layers)
 
-    def numbers(self, prune: int, ranking: str) -> np.ndarray:
+    def numbers(self, prune: int, ranking: str, caps: np.ndarray | None = None) -> np.ndarray:
         """How many to prune in each layer so that they are ``prune`` altogether.
 
         Args:
@@ -58,21 +59,23 @@ class Selection:
                 each squared score over the sum of the squares not smaller in its layer; computed from scores cut to
                 bfloat16), ``uniform`` (the same density everywhere) or ``erk`` (density in proportion to the sum of a
                 layer's dimensions over their product, arXiv 1911.11134).
+            caps: how many to prune in each layer at most; by default all but its floor.
 
         Raises:
             ValueError: unknown ranking, or more to prune than the layers' floors allow.
         """
+        caps = self.caps if caps is None else caps
         if ranking not in RANKINGS:
             raise ValueError(f"ranking must be one of {', '.join(RANKINGS)}, got {ranking!r}")
-        if prune > self.caps.sum():
-            raise ValueError(f"cannot prune {prune} weights: the layers' floors leave {self.caps.sum()} to prune")
+        if prune > caps.sum():
+            raise ValueError(f"cannot prune {prune} weights: the layers' floors leave {caps.sum()} to prune")
         if prune == 0:
-            return np.zeros_like(self.caps)
+            return np.zeros_like(caps)
         if ranking == "global":
-            return self._lowest(prune)
+            return self._lowest(prune, caps)
         if ranking == "layer_adaptive":
-            return _layer_adaptive(self.upper, self.caps, prune)
-        return _by_density(self.layers, self.caps, prune, ranking)
+            return _layer_adaptive(self.upper, caps, prune)
+        return _by_density(self.layers, caps, prune, ranking)
 
     def thresholds(self, numbers: np.ndarray) -> list[Threshold]:
         """Threshold of each layer under which exactly ``numbers`` of its candidates lie."""
@@ -86,17 +89,17 @@ class Selection:
             result.append(_threshold(int(cuts[index]), lower.halves, lower.table[index], int(number - before)))
         return result
 
-    def _lowest(self, prune: int) -> np.ndarray:
+    def _lowest(self, prune: int, caps: np.ndarray) -> np.ndarray:
         """Global ranking: all below one upper half, and of the keys with that half the lowest."""
-        held = np.minimum(np.cumsum(self.upper.table, axis=1), self.caps[:, None]).sum(0)
+        held = np.minimum(np.cumsum(self.upper.table, axis=1), caps[:, None]).sum(0)
         column = int(np.searchsorted(held, prune))
-        below = np.minimum(self.upper.table[:, :column].sum(1), self.caps)
+        below = np.minimum(self.upper.table[:, :column].sum(1), caps)
         lower = count_lower_halves(self.layers, np.full(len(self.layers), self.upper.halves[column]))
-        rest = np.minimum(np.cumsum(lower.table, axis=1), (self.caps - below)[:, None])
+        rest = np.minimum(np.cumsum(lower.table, axis=1), (caps - below)[:, None])
         numbers = np.diff(rest, axis=1, prepend=0)
         layer, key = np.nonzero(numbers)
         order = np.lexsort((layer, key))
-        taken = _take_first(layer[order], numbers[layer, key][order], prune - int(below.sum()), len(self.caps))
+        taken = _take_first(layer[order], numbers[layer, key][order], prune - int(below.sum()), len(caps))
         return below + taken
 
 
