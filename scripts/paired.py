@@ -85,8 +85,7 @@ def rows(results: Results) -> list[list[str]]:
         if not accuracies:
             continue
         spread = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
-        cells = [group.label.replace(f" {100 * group.first.target_sparsity:g} %", "")]
-        cells += [f"{100 * group.first.target_sparsity:g}" if group.first.method != "none" else GAP]
+        cells = [group.configuration, f"{100 * group.first.target_sparsity:g}" if group.first.method != "none" else GAP]
         cells += [str(len(accuracies)), f"{statistics.fmean(accuracies):.2f}{spread}"]
         for other in (dense, state_of(groups, group.first.target_sparsity)):
             difference = Difference.of(group, other, held_out) if other else None

@@ -234,6 +234,11 @@ class Group:
         name = method_name(self.first.method, self.first.variant, self.first.config.get("mode"))
         return name if self.first.method == "none" else f"{name} {100 * self.first.target_sparsity:g} %"
 
+    @property
+    def configuration(self) -> str:
+        """The label without the sparsity."""
+        return self.label.removesuffix(f" {100 * self.first.target_sparsity:g} %")
+
     def stat(self, name: str) -> Stat | None:
         """Mean and deviation over the counted runs of a Run attribute or method without arguments."""
         values = (getattr(run, name) for run in self.counted)
@@ -272,11 +277,14 @@ class Results:
         """Whether this is a study of settings (variants, or a preset named so) and not a model's main comparison."""
         return "-study-" in self.preset or any(run.variant for run in self.runs)
 
+    def without(self, left_out: Iterable[Run]) -> Results:
+        names = {run.name for run in left_out}
+        runs = tuple(run for run in self.runs if run.name not in names)
+        return replace(self, runs=runs, planned=tuple(name for name in self.planned if name not in names))
+
     def plain(self) -> Results:
         """The same without variants."""
-        runs = tuple(run for run in self.runs if not run.variant)
-        names = {run.name for run in self.runs if run.variant}
-        return replace(self, runs=runs, planned=tuple(name for name in self.planned if name not in names))
+        return self.without(run for run in self.runs if run.variant)
 
     @property
     def command(self) -> str:

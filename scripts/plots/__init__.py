@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from scripts.plots import categories, curves, memory, overview, pruned, tradeoffs, variants
+from scripts.plots import categories, curves, memory, overview, pruned, sparsities, tradeoffs, variants
 from scripts.plots.look import Picture, style
 from scripts.runs import Results
 
@@ -12,7 +12,7 @@ from scripts.runs import Results
 PICTURES: tuple[Callable[[Results], Picture], ...] = (
     curves.accuracy_per_epoch,
     curves.sparsity_per_epoch,
-    tradeoffs.accuracy_vs_sparsity,
+    sparsities.accuracy_vs_sparsity,
     tradeoffs.memory_vs_accuracy,
     overview.training_memory_comparison,
     memory.memory_comparison,

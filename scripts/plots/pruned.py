@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
 from scripts.plots import choice, look
 from scripts.plots.look import Picture
+from scripts.plots.scale import kept
 from scripts.runs import Group, Results, Run, number
 
 ROWS = 12  # configurations in the map of layers
@@ -35,7 +35,7 @@ def _chosen(results: Results) -> list[Group]:
 
 
 def layer_sparsity(results: Results) -> Picture:
-    """A map of configurations by layers: each cell is the sparsity at the end; its colour the share that is kept."""
+    """A map of configurations by layers: number and colour of a cell are its sparsity at the end."""
     name = "layer_sparsity"
     groups = _chosen(results)
     missing = [*choice.shown_of(groups, results, "pruned"), *choice.uncounted(results)]
@@ -51,12 +51,12 @@ def layer_sparsity(results: Results) -> Picture:
     size = (max(7.5, 1.9 + (0.52 if many else 0.95) * len(layers)), 1.4 + 0.36 * len(groups) + 0.5 * many)
     title = "Sparsity of each layer at the end of training"
     figure, (ax,) = look.sheet(title, results, (1, 1), size, (), missing)
-    kept = np.clip(1 - table, 0.005, 1)
-    scale = LogNorm(float(np.clip(0.8 * np.nanmin(kept), 0.005, 0.5)), 1)
-    image = ax.imshow(kept, aspect="auto", cmap="cividis", norm=scale)
+    heights = kept(table)
+    top = float(max(np.nanmax(heights), kept(0.5)))
+    image = ax.imshow(heights, aspect="auto", cmap="cividis_r", vmin=0, vmax=top)
     for (row, column), value in np.ndenumerate(table):
         text = "–" if math.isnan(value) else f"{100 * value:.0f}" if many else f"{100 * value:.1f} %"
-        ink = "black" if math.isnan(value) or scale(kept[row, column]) > 0.45 else "white"
+        ink = "white" if heights[row, column] > 0.5 * top else "black"
         ax.text(column, row, text, ha="center", va="center", fontsize=8 if many else 9, color=ink)
     ax.set_yticks(range(len(groups)), [group.label for group in groups])
     short = [layer.removesuffix(".weight") for layer in layers]
@@ -64,11 +64,10 @@ def layer_sparsity(results: Results) -> Picture:
     ax.set_xlabel("layer, from input to output; sparsity in % of its weights")
     ax.grid(visible=False)
     ax.tick_params(length=0)
-    ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if tick >= scale.vmin]
-    bar = figure.colorbar(image, ax=ax, ticks=ticks, pad=0.01)
-    bar.ax.set_yticklabels([f"{100 * tick:g}" for tick in ticks])
-    bar.ax.minorticks_off()
-    bar.set_label("weights kept (%)")
+    levels = [level for level in (0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995) if kept(level) <= top]
+    bar = figure.colorbar(image, ax=ax, ticks=kept(levels), pad=0.01)
+    bar.ax.set_yticklabels([f"{100 * level:g}" for level in levels])
+    bar.set_label("sparsity (%)")
     return Picture(name, figure, missing)
 
 
@@ -110,14 +109,24 @@ def importance_histograms(results: Results) -> Picture:
 
 def _draw_histogram(ax: Axes, edges: np.ndarray, counts: np.ndarray, pruned: np.ndarray) -> None:
     """Before the update: both colours. After it: only the weights kept. Layers may be cut at different scores."""
+    ax.set_xlabel("importance")
+    if (edges > 0).all():
+        ax.set_xlabel("importance (log axis)")
+        ax.set_xscale("log")
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_ylim(0, 1.15 * counts.max())
     ax.stairs(counts, edges, fill=True, color=look.COLOURS["adamwprune"], lw=0)
     ax.stairs(pruned, edges, fill=True, color="#c9c9c9", lw=0)
     if pruned.any():
-        cut = edges[1:][pruned > 0]
-        ax.axvline(cut[-1], color=look.INK, linewidth=1.2)
-        look.write_beside(ax, "highest threshold", (cut[-1], 1), (4, -9), xycoords=("data", "axes fraction"))
-    ax.set_ylim(0, 1.12 * counts.max())
-    if (edges > 0).all():
-        ax.set_xscale("log")
-        ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_xlabel("importance (log axis)")
+        _mark_threshold(ax, float(edges[1:][pruned > 0][-1]))
+
+
+def _mark_threshold(ax: Axes, cut: float) -> None:
+    """A line, and its name on the side that has more room."""
+    ax.axvline(cut, color=look.INK, linewidth=1.2)
+    across = ax.transAxes.inverted().transform(ax.transData.transform((cut, 0)))[0]
+    side, away = ("left", 4) if across < 0.5 else ("right", -4)
+    look.write_beside(
+        ax, "highest threshold", (cut, 1), (away, -3), ha=side, va="top", xycoords=("data", "axes fraction")
+    )

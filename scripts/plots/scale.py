@@ -1,4 +1,4 @@
-"""The axis of accuracies, which spaces them as their errors differ."""
+"""Axes that space accuracies as their errors differ, and sparsities as the weights kept differ."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ _LEVELS = (
     0, 10, 30, 50, 60, 70, 75, 80, 85, 88, 90, 91, 92, 93, 94, 95, 96, 97, 97.5, 98, 98.25, 98.5, 98.75, 99,
     99.2, 99.4, 99.6, 99.8, 99.9, 99.95,
 )  # fmt: skip
+
+
+def kept(sparsity: Any) -> Any:
+    """A sparsity's place on its axis: the logarithm of the share of weights kept, down to a thousandth."""
+    return -np.log10(np.maximum(1 - np.asarray(sparsity, float), 1e-3))
 
 
 def accuracy_axis(axes: Axes, values: Iterable[float], vertical: bool = True, what: str = "test accuracy (%)") -> None:
