@@ -73,8 +73,10 @@ def _machine(environment: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shrink_run(run: Run, points: int) -> Run:
-    if run.variant:  # its pictures show how it ended
-        run = replace(run, metrics=run.metrics[-1:], samples=[], importance=[])
+    sampled_figures = sampled(run)
+    if run.variant:  # its pictures show how it ended, and the memory it held until then
+        before = [_pick(row, ("epoch", "time", "memory")) for row in run.metrics[:-1]]
+        run = replace(run, metrics=[*before, *run.metrics[-1:]], samples=[], importance=[])
     times = [number(row.get("time")) for row in (*run.samples, *run.metrics)]
     origin = number(run.status.get("started")) or min((t for t in times if t is not None), default=0.0)
     metrics = [_pick(row, METRICS) | {"memory": row.get("memory")} for row in _thin(run.metrics, 2 * points)]
@@ -87,7 +89,7 @@ def _shrink_run(run: Run, points: int) -> Run:
         run,
         config=_pick(run.config, CONFIG),
         status=_short_reason(_pick(run.status, ("state", "reason", "epochs"))),
-        summary=rounded(_pick(run.summary | {"sampled": sampled(run), "inference": _inference(run)}, SUMMARY)),
+        summary=rounded(_pick(run.summary | {"sampled": sampled_figures, "inference": _inference(run)}, SUMMARY)),
         metrics=[rounded(_since(row, origin)) for row in metrics],
         samples=[rounded(_since(row, origin)) for row in samples],
         importance=rounded(_spread(run.importance, 3), 4),

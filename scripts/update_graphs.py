@@ -3,7 +3,8 @@
     update_graphs.py [DIR]     draw DIR (default: the newest) into DIR/graphs and images/<model>/
                                with no results at all: redraw images/ from its own data files
 
-A study, a matrix with variants or of a preset `*-study-*`, has images/<model>/<preset>/ to itself.
+A study, a matrix with variants or of a preset `*-study-*`, has images/<model>/<preset>/ to itself: the picture of
+its configurations, and where a variant changes memory the main pictures of that.
 
 images/<model>/data.json is what the pictures beside it were drawn from. The pictures of a model are replaced
 whole or left alone: all are drawn before the first is written, and none is written without a finished run.
@@ -28,6 +29,7 @@ from scripts.reading import find, load, newest
 from scripts.runs import Results
 
 DATA = "data.json"
+OF_MEMORY = ("gpu_memory_comparison.png", "memory_by_category.png", "memory_vs_accuracy_scatter.png")
 PER_OPTIMIZER = re.compile(r"\w+_(model_comparison|accuracy_evolution)\.png")
 
 
@@ -58,9 +60,18 @@ def replace_pictures(folder: Path, files: dict[str, bytes | None], beside: dict[
     return len(drawn)
 
 
-def to_publish(files: dict[str, bytes | None], study: bool) -> dict[str, bytes | None]:
-    """Of a study only the picture of its configurations: the others show what the main comparison shows."""
-    return {name: content if name == "variants.png" or not study else None for name, content in files.items()}
+def to_publish(files: dict[str, bytes | None], results: Results) -> dict[str, bytes | None]:
+    """Of a study the picture of its configurations, and the main ones of memory if its variants change that.
+
+    The others show what the main comparison shows.
+    """
+    if not results.study:
+        return files
+    from scripts.plots import choice
+
+    changed = any(run.variant for run in choice.of_memory(results)[0].runs)
+    shown = {"variants.png", *(OF_MEMORY if changed else ())}
+    return {name: content if name in shown else None for name, content in files.items()}
 
 
 def replaced(data: Path, now: Results) -> str | None:
@@ -95,7 +106,7 @@ def from_results(path: Path, images: Path | None) -> int:
             published = images / model / results.preset if study else images / model
             if sentence := replaced(published / DATA, small):
                 told.insert(0, sentence)
-            count = replace_pictures(published, to_publish(files, study), {DATA: compact.to_text(small).encode()})
+            count = replace_pictures(published, to_publish(files, small), {DATA: compact.to_text(small).encode()})
             print(f"{model}: {count} pictures in {published}, and {DATA}, which they were drawn from")
         elif images:
             print(f"{model}: no run is done, so the pictures in {images} are left as they are")
@@ -117,7 +128,7 @@ def from_images(images: Path) -> int:
             print(f"{source}: not a data file of pictures ({error})", file=sys.stderr)
             return 1
         files, told = draw(results)
-        count = replace_pictures(source.parent, to_publish(files, results.study))
+        count = replace_pictures(source.parent, to_publish(files, results))
         print(f"{source.parent.relative_to(images)}: {count} pictures redrawn from {source}")
         for sentence in told:
             print(f"  {sentence}")

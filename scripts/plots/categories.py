@@ -37,8 +37,9 @@ def _mean_memory(group: Group, which: Callable[[Run], dict[str, float]]) -> dict
 def memory_by_category(results: Results) -> Picture:
     """Stacked bytes of each category at the peak, and beside them the states alone, at the peak and at the end."""
     name = "memory_by_category"
+    results, missing = choice.of_memory(results)
     groups = [g for g in choice.headline(results, 14) if _mean_memory(g, Run.memory_at_peak)]
-    missing = [*choice.shown_of(groups, results), *choice.uncounted(results)]
+    missing = [*choice.shown_of(groups, results), *missing]
     if not groups:
         return Picture(name, None, ["No run has recorded its bytes by category.", *missing])
     peaks = [_mean_memory(g, Run.memory_at_peak) for g in groups]
@@ -94,8 +95,9 @@ def _states_row(ax: Axes, row: float, group: Group) -> None:
 def train_vs_inference(results: Results) -> Picture:
     """What training holds at its peak against what the trained model needs to predict."""
     name = "train_vs_inference_memory"
+    results, missing = choice.of_memory(results)
     groups = [g for g in choice.headline(results, 14) if _mean_memory(g, Run.memory_at_peak)]
-    missing = [*choice.shown_of(groups, results), *choice.uncounted(results)]
+    missing = [*choice.shown_of(groups, results), *missing]
     if not groups:
         return Picture(name, None, ["No run has recorded its bytes by category.", *missing])
     peaks = [_mean_memory(g, Run.memory_at_peak) for g in groups]

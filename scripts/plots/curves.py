@@ -108,8 +108,9 @@ def accuracy_evolution(results: Results, optimizer: str) -> Picture:
         return Picture(name, None, [f"{look.optimizer_name(optimizer)}: no run has recorded its accuracy yet."])
     title = f"{look.optimizer_name(optimizer)}: test accuracy per epoch"
     legend = look.keys(groups, results)[1:]
-    missing = choice.uncounted(_only(results, groups))
-    figure, (ax,) = look.sheet(title, results, (1, 1), (9.0, 4.4), legend, missing)
+    only = _only(results, groups)
+    missing = choice.uncounted(only)
+    figure, (ax,) = look.sheet(title, only, (1, 1), (9.0, 4.4), legend, missing)
     heights = draw(ax, groups, results, "test_accuracy")
     accuracy_axis(ax, heights)
     _label_ends(ax, groups)
@@ -146,11 +147,12 @@ def model_comparison(results: Results, optimizer: str) -> Picture:
     name = f"{optimizer}_model_comparison"
     groups = [g for g in results.groups if g.first.optimizer == optimizer]
     counted = [g for g in groups if g.counted]
-    missing = choice.uncounted(_only(results, groups))
+    only = _only(results, groups)
+    missing = choice.uncounted(only)
     if not counted:
         return Picture(name, None, [f"{look.optimizer_name(optimizer)}: no run is done yet.", *missing])
     title = f"{look.optimizer_name(optimizer)}: accuracy, loss, sparsity and time"
-    figure, axes = look.sheet(title, results, (1, 4), (3.0, 1.4 + 0.32 * len(counted)), (), missing, sharey=True)
+    figure, axes = look.sheet(title, only, (1, 4), (3.0, 1.4 + 0.32 * len(counted)), (), missing, sharey=True)
     rows = np.arange(len(counted))[::-1]
     labels = [f"{g.method_label}" + (f"  (n={len(g.counted)})" if len(g.counted) > 1 else "") for g in counted]
     panels = (

@@ -17,9 +17,14 @@ class Figure:
     axis: str
 
     def mean_of(self, run: Run) -> float | None:
-        """Mean over the training, in bytes; samples count those taken while evaluating, start-up left out."""
+        """Mean over the training, in bytes; samples count those taken while evaluating, start-up left out.
+
+        None where the first epochs are not on record.
+        """
         if self.key in SAMPLED:
             return _sampled(run, self.key, "mean")
+        if run.column("epoch")[:1] not in ([], [1.0]):
+            return None
         rows = [sum(row.values()) for row in run.memory_rows]
         return statistics.fmean(rows) if rows else None
 

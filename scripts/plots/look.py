@@ -1,5 +1,5 @@
 """One look for all pictures: colour is the optimizer, marker and line style are the pruning method, and the
-strength of the colour is the sparsity.
+strength of the colour is the sparsity. The markers of variants are hollow.
 
 Pictures have a white ground of their own, so that they read the same in print and on a dark page. They are
 drawn without a display and hold no dates: the same results give the same bytes.
@@ -19,12 +19,15 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend as FigureLegend
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
 
+from scripts import runs
+from scripts.plots import choice
 from scripts.runs import METHOD_NAMES, METHODS, MODEL_NAMES, OPTIMIZER_NAMES, OPTIMIZERS, Group, Results
 
 # Okabe and Ito's colours, which readers with any of the usual kinds of colour blindness can tell apart
@@ -128,11 +131,17 @@ def colour(group: Group, results: Results) -> tuple[float, float, float]:
     return tint(COLOURS.get(group.first.optimizer, "#999999"), strength(group, results))
 
 
+def ink(group: Group) -> str:
+    """The optimizer's colour, dark enough for small text."""
+    return to_hex([0.8 * part for part in to_rgb(COLOURS.get(group.first.optimizer, "#999999"))])
+
+
 def line_of(group: Group, results: Results) -> dict:
     """Keyword arguments for a line of this group; AdamWPrune, which this is about, is drawn on top."""
-    ours = group.first.optimizer == "adamwprune"
-    return {
-        "color": colour(group, results),
+    ours, shade = group.first.optimizer == "adamwprune", colour(group, results)
+    hollow = {"marker": "o", "markersize": 4, **marker_of(group, shade)} if group.first.variant else {}
+    return hollow | {
+        "color": shade,
         "linestyle": STYLES.get(group.first.method, "-"),
         "linewidth": 2.2 if ours else 1.5,
         "zorder": 4 if ours else 3,
@@ -141,16 +150,21 @@ def line_of(group: Group, results: Results) -> dict:
 
 def point_of(group: Group, results: Results, size: float = 7) -> dict:
     """Keyword arguments for a single marker of this group."""
-    ours = group.first.optimizer == "adamwprune"
-    return {
-        "color": colour(group, results),
+    ours, shade = group.first.optimizer == "adamwprune", colour(group, results)
+    return marker_of(group, shade) | {
+        "color": shade,
         "marker": MARKERS.get(group.first.method, "o"),
         "markersize": size * (1.15 if ours else 1.0),
-        "markeredgecolor": "white",
-        "markeredgewidth": 0.7,
         "linestyle": "none",
         "zorder": 5 if ours else 4,
     }
+
+
+def marker_of(group: Group, shade: object) -> dict:
+    """Filled for plain runs, hollow for a variant."""
+    if group.first.variant:
+        return {"markerfacecolor": "white", "markeredgecolor": shade, "markeredgewidth": 1.5}
+    return {"markerfacecolor": shade, "markeredgecolor": "white", "markeredgewidth": 0.7}
 
 
 Legend = Sequence[Sequence[Artist]]
@@ -169,7 +183,11 @@ def keys(groups: Iterable[Group], results: Results, points: bool = False, levels
     second: list[Artist] = []
     for name in [name for name in METHODS if name in {g.first.method for g in groups}]:
         drawn = {"marker": MARKERS[name], "linestyle": "none"} if points else {"linestyle": STYLES[name]}
-        second.append(Line2D([], [], color=INK, label=method_name(name), **drawn))
+        plain = [g.first for g in groups if g.first.method == name and not g.first.variant]
+        mode = plain[0].config.get("mode") if plain else None
+        second.append(Line2D([], [], color=INK, label=runs.method_name(name, "", mode), **drawn))
+    if points and any(g.first.variant for g in groups):
+        second.append(Line2D([], [], color=INK, marker="o", markerfacecolor="white", linestyle="none", label="variant"))
     at = {g.first.target_sparsity: g for g in groups if g.first.method != "none"}
     if levels and len(at) > 1:
         second += [bar(tint(INK, strength(at[v], results)), f"{100 * v:g} %") for v in sorted(at)]
@@ -188,8 +206,8 @@ def sheet(
     """A figure of `grid` (rows, columns) panels of `panel` inches; title, facts, legend and notes around them."""
     rows, columns = grid
     width = max(columns * panel[0], 7.5)
-    notes = [f"made by: {results.command}", *missing]
-    notes = [line for note in notes for line in textwrap.wrap(note, int(width * 15.5))][:6]
+    notes = [f"made by: {results.command}", *choice.grown(results), *missing]
+    notes = [line for note in notes for line in textwrap.wrap(note, int(width * 14.2))][:10]
     wide = int(width / 1.3)
     if len(legend) > 1 and sum(map(len, legend)) <= wide:
         legend = [[entry for row in legend for entry in row]]
@@ -221,11 +239,13 @@ def sheet(
     return figure, list(axes)
 
 
-def write_beside(ax: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], **more: Any) -> None:
+def write_beside(
+    ax: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], **more: Any
+) -> Annotation:
     """Small text near a data point, with a white halo so that lines behind it do not cut it."""
     halo = [withStroke(linewidth=2.5, foreground="white")]
     options = {"fontsize": 8, "zorder": 7, "path_effects": halo} | more
-    ax.annotate(text, point, offset, textcoords="offset points", **options)
+    return ax.annotate(text, point, offset, textcoords="offset points", **options)
 
 
 def fit(ax: Axes, values: Iterable[float], least: float = 0.02) -> None:

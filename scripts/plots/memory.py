@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 
 from scripts.plots import choice, figures, look
+from scripts.plots.labels import name_points
 from scripts.plots.look import Picture
 from scripts.runs import MIB, Group, Results, Run, Stat, number
 
@@ -18,51 +19,62 @@ PHASES = {"startup": "start", "train": "train", "ramp": "ramp", "finetune": "fin
 PHASE_COLOURS = {"startup": "#f0f0f0", "train": "#ffffff", "ramp": "#ffe3c9", "finetune": "#e3eefb"}
 
 
-def rows_of(groups: Sequence[Group]) -> list[tuple[str, str]]:
-    """The (optimizer, method) pairs in order: a row of a dot plot holds all of a pair's sparsities."""
-    return list(dict.fromkeys((group.first.optimizer, group.first.method) for group in groups))
-
-
-def label_of(row: tuple[str, str]) -> str:
-    return f"{look.optimizer_name(row[0])} {look.method_name(row[1])}"
+def rows_of(groups: Sequence[Group]) -> list[str]:
+    """The configurations in order: a row of a dot plot holds all sparsities of one."""
+    return list(dict.fromkeys(group.configuration for group in groups))
 
 
 def dots(
-    ax: Axes, groups: Sequence[Group], results: Results, value: Value, label: str, scale: float = 1.0, digits: int = 2
-) -> None:
-    """A row for each optimizer and method, a dot for each sparsity, its value beside it where there are few."""
+    ax: Axes, groups: Sequence[Group], results: Results, value: Value, label: str, scale: float = 1.0, digits: int = 2,
+    absent: str = "not recorded",
+) -> None:  # fmt: skip
+    """A row for each configuration, a dot for each sparsity, its value beside it where there are few."""
     rows = rows_of(groups)
     ends = []
+    means: dict[int, list[float]] = {}
     for group in groups:
-        stat = value(group)
+        stat, row = value(group), len(rows) - 1 - rows.index(group.configuration)
         if stat is None:
+            place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8, "color": look.FAINT}
+            ax.annotate(absent, (0.98, row), ha="right", **place)
             continue
-        row = len(rows) - 1 - rows.index((group.first.optimizer, group.first.method))
         spread = (stat.sd or 0.0) / scale
         point = look.point_of(group, results)
         ax.errorbar(stat.mean / scale, row, xerr=spread or None, ecolor=point["color"], capsize=3, **point)
-        if len(groups) <= 8:
-            look.write_beside(ax, f"{stat.mean / scale:,.{digits}f}", (stat.mean / scale, row), (0, 6), ha="center")
+        means.setdefault(row, []).append(stat.mean / scale)
         ends += [stat.mean / scale - spread, stat.mean / scale + spread]
-    ax.set_yticks(range(len(rows)), [label_of(row) for row in reversed(rows)])
+    ax.set_yticks(range(len(rows)), rows[::-1])
     ax.set_ylim(-0.6, len(rows) - 0.3)
     ax.set_xlabel(label)
     if not ends:
         ax.text(0.5, 0.5, "nothing to show", transform=ax.transAxes, ha="center", color=look.FAINT)
         return
     look.fit(ax, ends)
+    if len(groups) <= 8:
+        _write_values(ax, means, digits)
+
+
+def _write_values(ax: Axes, means: dict[int, list[float]], digits: int) -> None:
+    """The values over the dots of each row, but none that would run into the one before it."""
+    low, high = ax.get_xlim()
+    for row, values in means.items():
+        last = -float("inf")
+        for value in sorted(values):
+            if value - last > 0.1 * (high - low):
+                look.write_beside(ax, f"{value:,.{digits}f}", (value, row), (0, 7), ha="center")
+                last = value
 
 
 def memory_comparison(results: Results) -> Picture:
     """The peak of each configuration as the tables show it, and beside it what the device monitor sampled."""
     name = "gpu_memory_comparison"
+    results, missing = choice.of_memory(results)
     groups = [group for group in results.groups if group.counted]
-    missing = choice.uncounted(results)
     if not groups:
         return Picture(name, None, ["No run is done yet: there is no memory to compare.", *missing])
     first, second = figures.peak(results), figures.sampled(results)
     if second is None:
-        missing.append("No memory was sampled in all of these runs.")
+        missing.append("Memory was not sampled in all of these runs.")
     title = f"Peak memory of training: {first.name}" + (f"; {second.name}" if second else "")
     unit, scale = look.bytes_unit(v.mean for g in groups if (v := first.peak(g)))
     size = (6.3 if second else 9.0, 1.4 + 0.27 * len(rows_of(groups)))
@@ -110,11 +122,14 @@ def _shade(ax: Axes, run: Run, named: bool) -> None:
 def memory_timeline(results: Results) -> Picture:
     """Sampled memory over time, and under it the bytes of optimizer and pruning state at each epoch's end."""
     name = "gpu_memory_timeline"
+    results, missing = choice.of_memory(results)
     groups = choice.headline(results)
-    missing = [*choice.shown_of(groups, results), *choice.uncounted(results)]
+    missing = [*choice.shown_of(groups, results), *missing]
     figure_of = figures.sampled(results)
     if figure_of is None:
         missing.append("No memory was sampled: the upper panel is left out.")
+    elif any(group.first.variant for group in groups):
+        missing.append("Samples over time are kept of plain runs only.")
     with_states = any("optimizer_state" in row for g in groups for run in g.runs for row in run.memory_rows)
     if not with_states:
         missing.append("No bytes by category were recorded: the lower panel is left out.")
@@ -141,8 +156,7 @@ def memory_timeline(results: Results) -> Picture:
             points = [(number(r.get("time")), number(r.get(figure_of.key))) for r in run.samples]
             axes[0].plot(*_xy(points), **line)
         if with_states:
-            held = [(number(r.get("time")), _state(r)) for r in run.metrics]
-            axes[-1].plot(*_xy(held), **line, drawstyle="steps-post", marker=".", markersize=4)
+            axes[-1].plot(*_states(run), **({"marker": ".", "markersize": 4} | line), drawstyle="steps-post")
     if figure_of:
         axes[0].set_ylabel(f"memory (MiB)\n{figure_of.axis}")
         low, high = axes[0].get_ylim()
@@ -156,7 +170,15 @@ def memory_timeline(results: Results) -> Picture:
         if shaded:
             _shade(ax, shaded, i == 0)
     axes[-1].set_xlabel("seconds since the run was started")
+    if with_states:
+        curves = [(group, _states(group.runs[0])) for group in groups if group.first.variant]
+        firsts = {g.label: ((times[0], held[0]), look.ink(g)) for g, (times, held) in curves if times}
+        name_points(axes[-1], firsts)
     return Picture(name, figure, missing)
+
+
+def _states(run: Run) -> tuple[list[float], list[float]]:
+    return _xy([(number(row.get("time")), _state(row)) for row in run.metrics])
 
 
 def _state(row: dict) -> float | None:

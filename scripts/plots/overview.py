@@ -10,8 +10,7 @@ from scripts.plots import choice, figures, look
 from scripts.plots.figures import Figure
 from scripts.plots.look import Picture
 from scripts.plots.memory import Value, dots, rows_of
-from scripts.plots.scale import accuracy_axis
-from scripts.plots.tradeoffs import scatter
+from scripts.plots.tradeoffs import name_notable, scatter
 from scripts.runs import MIB, Group, Results, Stat
 
 RANKED = 12  # lines of the ranking table
@@ -28,18 +27,14 @@ def per_100_mib(figure_of: Figure) -> Value:
 
 
 def against_ours(results: Results, figure_of: Figure) -> Value | None:
-    """Mean memory in percent above AdamWPrune's at the same sparsity (dense runs: at its middle sparsity)."""
-    ours = {
-        group.first.target_sparsity: stat.mean
-        for group in results.groups
-        if group.first.optimizer == "adamwprune" and group.first.method == "state" and (stat := figure_of.mean(group))
-    }
+    """Mean memory in percent above that of AdamWPrune's plain runs at the same sparsity; dense runs have none."""
+    plain = [g for g in results.groups if g.first.method == "state" and not g.first.variant]
+    ours = {group.first.target_sparsity: stat.mean for group in plain if (stat := figure_of.mean(group))}
     if not ours:
         return None
-    middle = sorted(ours)[len(ours) // 2]
 
     def of(group: Group) -> Stat | None:
-        reference = ours.get(middle if group.first.method == "none" else group.first.target_sparsity)
+        reference = ours.get(group.first.target_sparsity)
         stat = figure_of.mean(group)
         return Stat(stat.n, 100 * (stat.mean / reference - 1), None) if stat and reference else None
 
@@ -48,8 +43,8 @@ def against_ours(results: Results, figure_of: Figure) -> Value | None:
 
 def training_memory_comparison(results: Results) -> Picture:
     name = "training_memory_comparison"
+    results, missing = choice.of_memory(results)
     figure_of = figures.training(results)
-    missing = choice.uncounted(results)
     groups = [group for group in results.groups if group.counted and figure_of.peak(group)]
     if not groups:
         return Picture(name, None, ["No done run has a memory figure to compare.", *missing])
@@ -65,9 +60,10 @@ def training_memory_comparison(results: Results) -> Picture:
     dots(mean, groups, results, figure_of.mean, f"mean memory ({unit}), {figure_of.axis}", scale)
     dots(peak, groups, results, figure_of.peak, f"peak memory ({unit}), {figure_of.axis}", scale)
     dots(efficiency, groups, results, per_100_mib(figure_of), "test accuracy (%) per 100 MiB of peak memory", digits=1)
-    dots(difference, groups, results, versus or (lambda _: None), "mean memory above AdamWPrune's (%)", digits=1)
+    label = "mean memory above AdamWPrune's (%)"
+    dots(difference, groups, results, versus or (lambda _: None), label, digits=1, absent="nothing to compare")
     difference.axvline(0, color=look.INK, linewidth=1, zorder=2)
-    accuracy_axis(cloud, scatter(cloud, groups, results, figure_of.peak, f"peak memory ({unit})", scale))
+    scatter(cloud, groups, results, figure_of.peak, f"peak memory ({unit})", scale)
     headings = (
         "Mean over training", "Peak", "Accuracy for memory", "Against AdamWPrune at the same sparsity",
         "Accuracy against peak memory (line: Pareto front)", "Ranking by accuracy per 100 MiB",
@@ -77,6 +73,7 @@ def training_memory_comparison(results: Results) -> Picture:
     for ax in (peak, difference):
         ax.set_yticklabels([])
     _ranking(table, groups, figure_of, unit, scale)
+    name_notable(cloud, groups, figure_of.peak, scale)
     return Picture(name, figure, missing)
 
 
@@ -86,19 +83,23 @@ def _ranking(ax: Axes, groups: Sequence[Group], figure_of: Figure, unit: str, sc
     scored = [(stat.mean, group) for group in groups if (stat := value(group))]
     ranked = sorted(scored, key=lambda pair: -pair[0])
     ax.axis("off")
-    columns = ((0.0, "left", "#"), (0.07, "left", "configuration"), (0.66, "right", "accuracy %"))
-    columns = (*columns, (0.83, "right", f"peak {unit}"), (1.0, "right", "per 100 MiB"))
+    columns = ((0.0, "left", "#"), (0.05, "left", "configuration"), (0.7, "right", "accuracy %"))
+    columns = (*columns, (0.84, "right", f"peak {unit}"), (1.0, "right", "per 100 MiB"))
     height = 1 / (min(max(len(ranked), 6), RANKED) + 1.5)
     for x, side, text in columns:
         ax.text(x, 1 - height / 2, text, ha=side, va="center", fontsize=8.5, color=look.FAINT, transform=ax.transAxes)
     for place, (score, group) in enumerate(ranked[:RANKED], 1):
         accuracy, peak = group.stat("final_accuracy"), figure_of.peak(group)
         assert accuracy and peak
-        texts = (str(place), group.label, accuracy.text(), f"{peak.mean / scale:,.2f}", f"{score:,.1f}")
+        texts = (str(place), _short(group.label), accuracy.text(), f"{peak.mean / scale:,.2f}", f"{score:,.1f}")
         weight = "bold" if group.first.optimizer == "adamwprune" else "normal"
         for (x, side, _), text in zip(columns, texts, strict=True):
             y = 1 - height * (place + 0.5)
             ax.text(x, y, text, ha=side, va="center", fontsize=8.5, fontweight=weight, transform=ax.transAxes)
     if len(ranked) > RANKED:
         text = f"and {len(ranked) - RANKED} more in summary.md"
-        ax.text(0.07, height * 0.4, text, va="center", fontsize=8.5, color=look.FAINT, transform=ax.transAxes)
+        ax.text(0.05, height * 0.4, text, va="center", fontsize=8.5, color=look.FAINT, transform=ax.transAxes)
+
+
+def _short(label: str, most: int = 33) -> str:
+    return label if len(label) <= most else f"{label[: most - 1]}…"

@@ -44,8 +44,7 @@ def variants(results: Results) -> Picture:
 def _arm(group: Group) -> tuple[str, str, str, str]:
     """What stays the same over the sparsities, and its label."""
     run = group.first
-    label = group.label.replace(f" {100 * run.target_sparsity:g} %", "")
-    return run.optimizer, run.method, run.variant, label
+    return run.optimizer, run.method, run.variant, group.configuration
 
 
 def _rows(groups: list[Group], held_out: bool) -> list[tuple[str, str, str, str]]:
@@ -65,5 +64,5 @@ def _dot(ax: look.Axes, group: Group, row: int, results: Results, held_out: bool
     shade = look.COLOURS.get(group.first.optimizer, "#999999")
     ax.plot(values, [row + 0.28] * len(values), ".", color=look.tint(shade, 0.45), markersize=4, zorder=3)
     ax.errorbar(statistics.fmean(values), row, xerr=spread or None, capsize=2, color=shade, linestyle="none", zorder=4)
-    point = look.point_of(group, results) | {"color": shade}
+    point = look.point_of(group, results) | look.marker_of(group, shade)
     ax.plot(statistics.fmean(values), row, **point)

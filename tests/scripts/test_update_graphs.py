@@ -116,6 +116,23 @@ def test_a_study_has_a_folder_to_itself_and_is_redrawn_from_there(tmp_path: Path
     assert picture.read_bytes() == before
 
 
+def test_of_a_study_that_changes_memory_the_pictures_of_memory_are_published_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "PICTURES", ALL_PICTURES)
+    folder = make_study(tmp_path / "results", seeds=2)
+    for path in folder.glob("*_obd_*/summary.json"):
+        summary = json.loads(path.read_text())
+        summary["memory_peak"]["optimizer_state"] //= 8
+        path.write_text(json.dumps(summary))
+    assert update_graphs.from_results(folder, tmp_path / "images") == 0
+    published = {path.name for path in (tmp_path / "images" / "lenet5" / "lenet5-compare").iterdir()}
+    assert published == {
+        "variants.png", "memory_by_category.png", "memory_vs_accuracy_scatter.png", "gpu_memory_comparison.png",
+        "data.json",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("arguments", [[], ["nope"], ["--only-results"]])
 def test_nothing_to_draw_is_one_sentence_and_exit_code_2(
     tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]

@@ -1,0 +1,163 @@
+"""Pictures of memory show what changes memory, beside what it is to be compared with."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from matplotlib.axes import Axes
+from matplotlib.text import Annotation
+
+from scripts import compact, plots, reading
+from scripts.plots import categories, choice, figures, labels, look, memory, overview, tradeoffs
+from scripts.runs import Results
+from tests.scripts.fake_results import PARAMETERS, compare_matrix, make_results, make_study, samples_of
+
+
+def small(folder: Path) -> Results:
+    return compact.shrink(reading.load(folder))
+
+
+def change(path: Path, **values: Any) -> None:
+    read, write = (json.loads, json.dumps) if path.suffix == ".json" else (yaml.safe_load, yaml.safe_dump)
+    path.write_text(write(read(path.read_text()) | values))
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A study in which the variant `obd` holds an eighth of the states from the first epoch on."""
+    folder = make_study(tmp_path, seeds=2)
+    for run in folder.glob("*_obd_*"):
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for row in rows:
+            row["memory"]["optimizer_state"] = PARAMETERS
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        summary = json.loads((run / "summary.json").read_text())
+        for name in ("memory", "memory_peak"):
+            summary[name]["optimizer_state"] = PARAMETERS
+        change(run / "summary.json", **summary)
+    return folder
+
+
+def rows_of(ax: Axes) -> list[str]:
+    return [label.get_text() for label in ax.get_yticklabels()]
+
+
+def names_in(ax: Axes) -> list[Annotation]:
+    return [text for text in ax.texts if isinstance(text, Annotation) and text.get_text()]
+
+
+def test_variants_that_change_memory_stand_beside_their_plain_runs_and_others_are_counted(study: Path) -> None:
+    results = small(study)
+    with look.style():
+        by_category = categories.memory_by_category(results)
+        compared = memory.memory_comparison(results)
+        scatter = tradeoffs.memory_vs_accuracy(results)
+    for picture in (by_category, compared, scatter):
+        assert "Left out: 4 variants whose memory is that of the plain runs." in picture.missing
+    assert {"AdamWPrune state 98 %", "AdamWPrune state (obd) 98 %"} < set(rows_of(by_category.figure.axes[0]))
+    assert rows_of(compared.figure.axes[0])[:2] == ["AdamWPrune state (obd)", "AdamWPrune state"]
+    told = "\n".join(text.get_text() for text in names_in(scatter.figure.axes[0]))
+    assert "AdamWPrune state (obd) 98 %" in told and "AdamWPrune state 98 %" in told
+    everywhere = [*rows_of(by_category.figure.axes[0]), *rows_of(compared.figure.axes[0]), told]
+    assert not any("a-long-name" in label or "lamp" in label for label in everywhere)
+
+
+def test_a_variant_without_plain_runs_is_shown_and_one_without_a_done_run_is_not(study: Path) -> None:
+    for run in study.glob("*_magnitude_90_seed*"):
+        change(run / "status.json", state="failed")
+    for run in study.glob("*_obd_*"):
+        change(run / "status.json", state="failed")
+    shown, told = choice.of_memory(small(study))
+    assert {run.variant for run in shown.runs} == {"", "lamp"}
+    assert told[0].startswith("Left out: 3 variants") and "and 3 more" in told[1]
+
+
+def test_the_mean_of_a_variant_outlives_the_data_file_and_no_epoch_stands_for_those_before(study: Path) -> None:
+    whole, packed = reading.load(study), small(study)
+    for run, thin in zip(whole.runs, packed.runs, strict=True):
+        assert figures.BY_CATEGORY.mean_of(thin) == pytest.approx(figures.BY_CATEGORY.mean_of(run), rel=1e-5)
+    (last,) = packed.runs[0].metrics[-1:]
+    packed.runs[0].metrics[:] = [last]
+    assert figures.BY_CATEGORY.mean_of(packed.runs[0]) is None
+
+
+def test_samples_of_a_variant_are_not_kept_but_their_mean_and_peak_are(study: Path) -> None:
+    for run in study.glob("lenet5_*"):
+        rows = samples_of("state", 10, gpu=True, seed=0)
+        (run / "gpu.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    results = small(study)
+    assert not any(run.samples for run in results.runs if run.variant)
+    assert all(run.summary["sampled"]["process_mib"]["peak"] > 480 for run in results.runs)
+    with look.style():
+        timeline = memory.memory_timeline(results)
+    upper, lower = timeline.figure.axes
+    assert "Samples over time are kept of plain runs only." in timeline.missing
+    assert any("(obd) 98 %" in text.get_text() for text in names_in(lower))
+    assert not any("(obd)" in text.get_text() for text in names_in(upper))
+
+
+def test_the_mode_of_a_whole_matrix_is_named_in_rows_and_legends(tmp_path: Path) -> None:
+    folder = make_results(tmp_path, [("adamw", "none", 0.0), ("adamwprune", "state", 0.7)])
+    change(folder / "lenet5_adamwprune_state_70" / "config.yaml", mode="lean")
+    results = small(folder)
+    with look.style():
+        picture = memory.memory_comparison(results)
+    assert "AdamWPrune state, lean" in rows_of(picture.figure.axes[0])
+    assert "state, lean" in [entry.get_label() for row in look.keys(results.groups, results) for entry in row]
+
+
+def test_runs_trained_further_than_planned_are_named_in_pictures_that_show_them(tmp_path: Path) -> None:
+    dense = [(optimizer, "none", 0.0) for optimizer in ("sgd", "adamw", "adamwprune")]
+    folder = make_results(tmp_path, [*dense, ("adamwprune", "state", 0.7)])
+    change(folder / "lenet5_adamwprune_state_70" / "summary.json", grown_from=3)
+    for picture in plots.draw(small(folder)):
+        if picture.figure:
+            told = any("trained further: lenet5_adamwprune_state_70." in t.get_text() for t in picture.figure.texts)
+            assert told != picture.name.startswith(("sgd", "adamw_")), picture.name
+    for run in folder.glob("lenet5_*"):
+        change(run / "summary.json", grown_from=3)
+    assert choice.grown(small(folder)) == ["Planned for fewer epochs and trained further: all runs."]
+
+
+def test_dense_runs_are_not_compared_at_a_sparsity_and_variants_with_the_plain_runs(study: Path) -> None:
+    results = small(study)
+    versus = overview.against_ours(results, figures.BY_CATEGORY)
+    found = {group.label: versus(group) for group in results.groups}
+    assert found["AdamW dense"] is None
+    assert found["AdamWPrune state 98 %"].mean == 0
+    assert found["AdamWPrune state (obd) 98 %"].mean < 0 < found["AdamW magnitude 98 %"].mean
+
+
+def test_names_beside_points_leave_no_axes_and_cover_neither_each_other_nor_a_marker(tmp_path: Path) -> None:
+    results = small(make_results(tmp_path, compare_matrix(), epochs=3))
+    with look.style():
+        picture = tradeoffs.memory_vs_accuracy(results)
+        picture.png()
+        for ax in picture.figure.axes:
+            boxes = [text.get_window_extent() for text in names_in(ax)]
+            assert len(boxes) >= 2
+            assert all(box.x0 >= ax.bbox.x0 and box.x1 <= ax.bbox.x1 for box in boxes)
+            assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+            marked = [line for line in ax.get_lines() if line.get_marker() != "None"]
+            places = [point for line in marked for point in ax.transData.transform(line.get_xydata())]
+            assert not any(box.contains(*point) for box in boxes for point in places)
+
+
+def test_names_of_points_that_touch_stand_together_from_top_to_bottom() -> None:
+    points = {"low": ((0.0, 0.0), "k"), "high": ((1.0, 3.0), "k"), "far": ((50.0, 1.0), "k")}
+    assert labels._touching(points, lambda point: point, near=10) == [["high", "low"], ["far"]]
+
+
+def test_a_long_command_in_capitals_leaves_no_picture(study: Path) -> None:
+    variants = "; ".join(f"V{i}: ADAMWPRUNE_RANKING=LAYER_ADAPTIVE" for i in range(9))
+    change(study / "matrix.yaml", overrides={"VARIANTS": variants})
+    with look.style():
+        picture = memory.memory_comparison(small(study))
+        picture.png()
+        (notes,) = [text for text in picture.figure.texts if text.get_text().startswith("made by")]
+        assert notes.get_window_extent().x1 <= picture.figure.bbox.x1
