@@ -77,7 +77,8 @@ def memory_vs_accuracy(results: Results) -> Picture:
     scatter(axes[1], groups, results, figures.states, "optimizer + pruning state (bytes per parameter)")
     axes[0].set_title("Peak of training (line: Pareto front)")
     axes[1].set_title("State held at the end, counted from the tensors")
-    axes[1].set_xlim(left=0)
+    largest = max((held.mean for group in groups if (held := figures.states(group))), default=1.0)
+    axes[1].set_xlim(0, max(axes[1].get_xlim()[1], 1.05 * largest))  # no marker on the edge
     for ax in axes:
         ax.label_outer()
     name_notable(axes[0], groups, figure_of.peak, scale)

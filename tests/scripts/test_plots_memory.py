@@ -148,6 +148,15 @@ def test_names_beside_points_leave_no_axes_and_cover_neither_each_other_nor_a_ma
             assert not any(box.contains(*point) for box in boxes for point in places)
 
 
+def test_the_marker_of_a_single_run_is_whole(tmp_path: Path) -> None:
+    results = small(make_results(tmp_path, [("adamwprune", "state", 0.7)]))
+    with look.style():
+        for ax in tradeoffs.memory_vs_accuracy(results).figure.axes:
+            (point,) = [line.get_xydata()[0] for line in ax.get_lines() if line.get_marker() == "D"]
+            across, up = ax.transAxes.inverted().transform(ax.transData.transform(point))
+            assert 0.03 < across < 0.97 and 0.03 < up < 0.97
+
+
 def test_names_of_points_that_touch_stand_together_from_top_to_bottom() -> None:
     points = {"low": ((0.0, 0.0), "k"), "high": ((1.0, 3.0), "k"), "far": ((50.0, 1.0), "k")}
     assert labels._touching(points, lambda point: point, near=10) == [["high", "low"], ["far"]]
