@@ -15,11 +15,11 @@ from dataclasses import replace
 from typing import Any
 
 from lib.files import jsonable
+from scripts.gpu.summary import of_training
 from scripts.runs import CATEGORIES, Results, Run, number
 
 LIMIT = 300 * 1024  # bytes of one data file; git keeps every version of it
 SAMPLED = ("process_mib", "device_used_mib", "host_rss_mib")
-TRAINING = ("train", "ramp", "finetune", "evaluate")  # phases of the monitor that are neither start nor end
 
 CONFIG = (
     "model", "optimizer", "pruning_method", "target_sparsity", "variant", "seed", "dataset", "device", "precision",
@@ -27,8 +27,8 @@ CONFIG = (
 )  # fmt: skip
 SUMMARY = (
     "final_accuracy", "best_accuracy", "best_epoch", "final_sparsity", "parameters", "prunable", "seconds",
-    "device", "memory", "memory_peak", "allocator_peak", "memory_predicted", "synthetic", "sampled", "inference",
-    "grown_from",
+    "device", "memory", "memory_peak", "allocator_peak", "memory_predicted", "synthetic", "sampled_in_training",
+    "inference", "grown_from",
 )  # fmt: skip
 METRICS = (
     "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "validation_accuracy", "sparsity",
@@ -89,7 +89,7 @@ def _shrink_run(run: Run, points: int) -> Run:
         run,
         config=_pick(run.config, CONFIG),
         status=_short_reason(_pick(run.status, ("state", "reason", "epochs"))),
-        summary=rounded(_pick(run.summary | {"sampled": sampled_figures, "inference": _inference(run)}, SUMMARY)),
+        summary=rounded(_pick(run.summary | {"inference": _inference(run)} | sampled_figures, SUMMARY)),
         metrics=[rounded(_since(row, origin)) for row in metrics],
         samples=[rounded(_since(row, origin)) for row in samples],
         importance=rounded(_spread(run.importance, 3), 4),
@@ -147,20 +147,14 @@ def _thin_samples(rows: Sequence[dict[str, Any]], most: int) -> list[dict[str, A
     return [max(stretch, key=lambda row: [number(row.get(name)) or 0.0 for name in SAMPLED]) for stretch in stretches]
 
 
-def sampled(run: Run) -> dict[str, dict[str, float]] | None:
-    """Mean and peak in MiB of each sampled figure over the training phases, and its peak while evaluating."""
-    if "sampled" in run.summary:
-        return run.summary["sampled"]
+def sampled(run: Run) -> dict[str, Any]:
+    """Mean and peak in MiB of each sampled figure over the samples of training, as a part of the summary."""
     found: dict[str, dict[str, float]] = {}
     for name in SAMPLED:
-        known = [(row.get("phase"), value) for row in run.samples if (value := number(row.get(name))) is not None]
-        training = [value for phase, value in known if phase in TRAINING]
-        if not training:
-            continue
-        found[name] = {"mean": statistics.fmean(training), "peak": max(training)}
-        if evaluating := [value for phase, value in known if phase == "evaluate"]:
-            found[name]["evaluate_peak"] = max(evaluating)
-    return found or None
+        known = [value for row in of_training(run.samples) if (value := number(row.get(name))) is not None]
+        if known:
+            found[name] = {"mean": statistics.fmean(known), "peak": max(known)}
+    return {"sampled_in_training": found} if found else {}
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What a recording says: mean, peak, percentiles and duration of every reading, by phase, and two beside each other.
 
 The figures of `training` are those of the phases in which weights change, so that start-up and evaluation do not
-colour them. A recording without phases counts as training from end to end.
+colour them. A recording without phases counts as training from end to end. What an evaluation leaves behind in
+the allocator's cache is memory of the process still, and counts while training goes on.
 """
 
 from __future__ import annotations
@@ -69,8 +70,15 @@ def statistics(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def part(records: Sequence[Record], seconds: float) -> dict[str, Any]:
-    """Summary of some samples. A reading that none of them has is left out."""
+def of_training(records: Sequence[Record]) -> list[Record]:
+    """The samples in which weights change; all of them where none is tagged with a phase."""
+    tagged = any(record.get("phase") is not None for record in records)
+    return [record for record in records if not tagged or record.get("phase") in TRAINING]
+
+
+def part(records: Sequence[Record]) -> dict[str, Any]:
+    """Summary of some samples, each with the `seconds` it stands for. A reading that none of them has is left out."""
+    seconds = math.fsum(record["seconds"] for record in records)
     found: dict[str, Any] = {"samples": len(records), "seconds": round(seconds, 3)}
     for name in MEASURES:
         values = [value for record in records if (value := number(record.get(name))) is not None]
@@ -84,18 +92,12 @@ def summarize(records: Sequence[Record], dropped: int = 0) -> dict[str, Any]:
     devices: dict[str, Any] = {}
     for gpu in dict.fromkeys(record.get("gpu") for record in records):
         mine = [record for record in records if record.get("gpu") == gpu]
-        lengths = durations(mine)
-        phases = list(dict.fromkeys(record.get("phase") for record in mine))
-        training = [i for i, record in enumerate(mine) if record.get("phase") in TRAINING]
-        if phases == [None]:
-            training = list(range(len(mine)))
-        found = {"all": part(mine, sum(lengths))}
-        if training:
-            found["training"] = part([mine[i] for i in training], sum(lengths[i] for i in training))
-        for phase in phases:
-            chosen = [i for i, record in enumerate(mine) if record.get("phase") == phase]
-            if phase is not None:
-                found[phase] = part([mine[i] for i in chosen], sum(lengths[i] for i in chosen))
+        mine = [record | {"seconds": length} for record, length in zip(mine, durations(mine), strict=True)]
+        found = {"all": part(mine)}
+        if training := of_training(mine):
+            found["training"] = part(training)
+        for phase in dict.fromkeys(record["phase"] for record in mine if record.get("phase") is not None):
+            found[phase] = part([record for record in mine if record.get("phase") == phase])
         devices["host" if gpu is None else f"gpu {gpu}"] = found
     return {"devices": devices, "torn_lines": dropped}
 

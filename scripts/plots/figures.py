@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scripts.runs import MIB, Group, Results, Run, Stat, number
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One way of counting memory: `key` in the files, `name` in titles, `axis` on axes. Values are in bytes."""
+    """One way of counting memory: `key` in the files, `name` in titles, `axis` on axes. Values are in bytes.
+
+    Of what was sampled, `record` is the part of a run's summary that holds its mean and peak.
+    """
 
     key: str
     name: str
     axis: str
+    record: str = "sampled_in_training"
 
     def mean_of(self, run: Run) -> float | None:
-        """Mean over the training, in bytes; samples count those taken while evaluating, start-up left out.
+        """Mean over the training, in bytes; start-up and evaluation are left out.
 
         None where the first epochs are not on record.
         """
         if self.key in SAMPLED:
-            return _sampled(run, self.key, "mean")
+            return self._sampled(run, "mean")
         if run.column("epoch")[:1] not in ([], [1.0]):
             return None
         rows = [sum(row.values()) for row in run.memory_rows]
         return statistics.fmean(rows) if rows else None
 
     def peak_of(self, run: Run) -> float | None:
-        """Largest value while training, in bytes; of samples also while evaluating."""
-        return _sampled(run, self.key, "peak") if self.key in SAMPLED else run.memory(self.key)
+        """Largest value while training, in bytes."""
+        return self._sampled(run, "peak") if self.key in SAMPLED else run.memory(self.key)
+
+    def _sampled(self, run: Run, which: str) -> float | None:
+        value = number(((run.summary.get(self.record) or {}).get(self.key) or {}).get(which))
+        return None if value is None else value * MIB
 
     def mean(self, group: Group) -> Stat | None:
         return Stat.of(self.mean_of(run) for run in group.counted)
@@ -42,23 +50,18 @@ class Figure:
 BY_CATEGORY = Figure("by_category", "bytes by category, counted from the tensors", "all categories")
 ALLOCATOR = Figure("allocator_peak", "allocator peak (torch.cuda.max_memory_allocated)", "allocator peak")
 SAMPLED = {
-    "process_mib": Figure("process_mib", "sampled GPU memory of the process, with evaluation", "sampled, process"),
-    "device_used_mib": Figure(
-        "device_used_mib", "sampled GPU memory of the whole device, with evaluation", "sampled, device"
-    ),
-    "host_rss_mib": Figure("host_rss_mib", "sampled host memory (RSS), with evaluation", "sampled, host RSS"),
+    "process_mib": Figure("process_mib", "sampled GPU memory of the process", "sampled, process"),
+    "device_used_mib": Figure("device_used_mib", "sampled GPU memory of the whole device", "sampled, device"),
+    "host_rss_mib": Figure("host_rss_mib", "sampled host memory (RSS)", "sampled, host RSS"),
 }
-
-
-def _sampled(run: Run, key: str, which: str) -> float | None:
-    value = number(((run.summary.get("sampled") or {}).get(key) or {}).get(which))
-    return None if value is None else value * MIB
+#: The same in data files published before evaluation was left out, of which it cannot be taken out any more.
+WITH_EVALUATION = [replace(f, name=f"{f.name}, with evaluation", record="sampled") for f in SAMPLED.values()]
 
 
 def sampled(results: Results) -> Figure | None:
     """The sampled figure that every counted run has: of the process, else of the device, else of the host."""
     counted = [run for run in results.runs if run.counted] or list(results.runs)
-    for figure in SAMPLED.values():
+    for figure in (*SAMPLED.values(), *WITH_EVALUATION):
         if counted and all(figure.peak_of(run) is not None for run in counted):
             return figure
     return None

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.legend import Legend
 
 from scripts import compact, plots, reading
+from scripts.gpu import summary
 from scripts.plots import categories, choice, curves, figures, look, memory, pruned, scale, tradeoffs
 from scripts.runs import OPTIMIZERS, Results
 from tests.scripts.fake_results import compare_matrix, make_results, make_run, make_study
@@ -162,8 +163,8 @@ def test_data_file_stays_small_and_keeps_peaks(tmp_path: Path) -> None:
     packed = compact.shrink(results)
     assert len(compact.to_text(packed).encode()) <= compact.LIMIT
     for run, thin in zip(results.runs, packed.runs, strict=True):
-        peak = max(row["process_mib"] for row in run.samples if row["phase"] in compact.TRAINING)
-        assert thin.summary["sampled"]["process_mib"]["peak"] == pytest.approx(peak, rel=1e-5)
+        peak = max(row["process_mib"] for row in run.samples if row["phase"] in ("train", "ramp", "finetune"))
+        assert thin.summary["sampled_in_training"]["process_mib"]["peak"] == pytest.approx(peak, rel=1e-5)
         assert thin.memory("by_category") == run.memory("by_category")
 
 
@@ -201,6 +202,32 @@ def test_sampled_figure_is_the_one_all_runs_have(tmp_path: Path) -> None:
     make_run(tmp_path, "sgd")
     assert figures.sampled(small(tmp_path)).key == "host_rss_mib"
     assert figures.training(small(tmp_path)) is figures.BY_CATEGORY
+
+
+def test_sampled_figures_of_pictures_are_those_of_the_summary_of_the_recording(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "adamwprune", "state", 0.9, gpu=True)
+    rows = [json.loads(line) for line in (folder / "gpu.jsonl").read_text().splitlines()]
+    for row in rows:  # the most memory is held where no weight changes
+        row["process_mib"] += {"startup": 3000, "evaluate": 2000}.get(row["phase"], 0)
+    (folder / "gpu.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    training = summary.summarize(rows)["devices"]["gpu 0"]["training"]["process_mib"]
+    assert training["peak"] < 1000
+    results = small(tmp_path)
+    figure, (run,) = figures.sampled(results), results.runs
+    assert figure and "evaluation" not in figure.name
+    assert figure.mean_of(run) == pytest.approx(training["mean"] * 2**20, rel=1e-5)
+    assert figure.peak_of(run) == pytest.approx(training["peak"] * 2**20, rel=1e-5)
+
+
+def test_published_figures_that_hold_evaluation_say_so(tmp_path: Path) -> None:
+    make_run(tmp_path, "adamw")
+    text = compact.to_text(small(tmp_path))
+    older = compact.from_text(text.replace('"sampled_in_training":', '"sampled":'))
+    figure = figures.sampled(older)
+    assert figure and figure.name == "sampled host memory (RSS), with evaluation"
+    assert figure.peak_of(older.runs[0]) == figures.SAMPLED["host_rss_mib"].peak_of(small(tmp_path).runs[0])
+    picture = next(p for p in plots.draw(older) if p.name == "gpu_memory_comparison")
+    assert picture.figure and any("with evaluation" in text.get_text() for text in picture.figure.texts)
 
 
 def test_histograms_that_are_not_whole_are_left_out() -> None:
