@@ -16,8 +16,6 @@ are those that CUDA_VISIBLE_DEVICES (or its AMD or Intel counterpart) leaves vis
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import os
 import signal
@@ -29,11 +27,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.gpu import READINGS, Gpu, find, named, visible
+from scripts.gpu import Gpu, find, named, visible
 from scripts.gpu.host import Host, Watched
-from scripts.gpu.record import LineFile, Sampler, as_line, moments
-
-COLUMNS = ("time", "phase", "gpu", "process_mib", *READINGS, "host_rss_mib", "host_used_mib", "host_total_mib")
+from scripts.gpu.lines import COLUMNS, LineFile, as_csv, as_line
+from scripts.gpu.record import Sampler, moments
 
 
 def positive(text: str) -> float:
@@ -129,13 +126,6 @@ def record(args: argparse.Namespace, sampler: Sampler, ticks: Iterable[None]) ->
     return 0
 
 
-def as_csv(sample: dict[str, Any]) -> str:
-    """A sample as one line of COLUMNS; what is not known is an empty cell."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(["" if (v := sample.get(c)) is None else v for c in COLUMNS])
-    return line.getvalue()
-
-
 def show(args: argparse.Namespace, gpus: list[Gpu], host: Host, notes: list[str], ticks: Iterable[None]) -> int:
     """Tables: live on a terminal, otherwise once."""
     from rich.console import Console
@@ -158,10 +148,10 @@ def show(args: argparse.Namespace, gpus: list[Gpu], host: Host, notes: list[str]
 
 def report(args: argparse.Namespace) -> int:
     """Read recordings back."""
-    from scripts.gpu import summary
+    from scripts.gpu import lines, summary
 
     paths = args.compare or [args.summary or args.plot]
-    loaded = [summary.load(path) for path in paths]
+    loaded = [lines.load(path) for path in paths]
     if args.plot:
         from scripts.gpu.plot import draw
 

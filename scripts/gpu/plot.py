@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .summary import Record, number
+from .lines import Record, number
 
 PHASE_COLOURS = {
     "startup": "#bbbbbb",

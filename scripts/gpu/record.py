@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,25 +101,3 @@ def moments(interval: float, count: int | None, watched: Watched | None) -> Iter
             time.sleep(pause)
         elif not watched.wait(pause):
             return
-
-
-class LineFile:
-    """A file that grows by whole lines. A full disk or a removed folder costs lines, never the program."""
-
-    def __init__(self, path: Path) -> None:
-        self.handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        size = os.fstat(self.handle).st_size
-        self.empty = size == 0
-        # A tail torn by an earlier end must not swallow the first new line.
-        if size and os.pread(self.handle, 1, size - 1) != b"\n":
-            os.write(self.handle, b"\n")
-
-    def write(self, line: str) -> None:
-        """Append one line in one write, so that a reader never sees two halves mixed."""
-        with contextlib.suppress(OSError):
-            os.write(self.handle, line.encode() + b"\n")
-
-
-def as_line(record: dict[str, Any]) -> str:
-    """A record as one line of JSON."""
-    return json.dumps(record, separators=(",", ":"))

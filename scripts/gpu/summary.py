@@ -10,12 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-from lib.files import read_json_lines
-
-Record = dict[str, Any]
+from .lines import Record, number
 
 #: The phases in which weights change.
 TRAINING = ("train", "ramp", "finetune")
@@ -33,22 +30,6 @@ MEASURES = {
     "temperature_c": "temperature °C",
     "clock_mhz": "clock MHz",
 }
-
-
-def load(path: Path) -> tuple[list[Record], int]:
-    """Samples of a recording (or of a run's folder) in order of time, and how many torn lines were dropped."""
-    file = path / "gpu.jsonl" if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such recording")
-    records, dropped = read_json_lines(file)
-    samples = [r for r in records if isinstance(r, dict) and number(r.get("time")) is not None]
-    return sorted(samples, key=lambda record: record["time"]), dropped + len(records) - len(samples)
-
-
-def number(value: Any) -> float | None:
-    """The value if it is a finite number."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if good else None
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:

@@ -21,8 +21,8 @@ import pytest
 from scripts import gputop
 from scripts.gpu import find
 from scripts.gpu.host import Host
-from scripts.gpu.record import LineFile, Ownership, Sampler, moments
-from scripts.gpu.summary import load
+from scripts.gpu.lines import LineFile, load
+from scripts.gpu.record import Ownership, Sampler, moments
 from tests.scripts.fake_nvml import FakeNvml, device, process
 from tests.scripts.recorded import unpack
 

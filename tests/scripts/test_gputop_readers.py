@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts import gputop
+from scripts.gpu import lines
 from scripts.gpu.plot import spans
 from scripts.gpu.summary import compare, durations, percentile, summarize
 from tests.scripts.test_gputop import sample
@@ -80,6 +81,33 @@ def test_recordings_are_read_back_as_tables_json_and_picture(
     picture = tmp_path / "picture.png"
     assert gputop.main(["--plot", f"{run}/gpu.jsonl", "--output", str(picture)]) == 0
     assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_recording_as_csv_is_read_back_like_one_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [sample(float(t), "train" if t else "startup", process_mib=100.0 + t, power_w=9.0) for t in range(4)]
+    rows.append(sample(4.0, None, None, host_rss_mib=1.5))  # gaps stay gaps
+    json_lines, csv_lines = tmp_path / "a.jsonl", tmp_path / "a.csv"
+    json_lines.write_text("".join(lines.as_line(row) + "\n" for row in rows))
+    whole = ",".join(lines.COLUMNS) + "\n" + "".join(lines.as_csv(row) + "\n" for row in rows)
+    csv_lines.write_text(whole)
+    assert lines.load(csv_lines) == lines.load(json_lines) == (rows, 0)
+    for asked in ("--summary {}", "--compare {} {}", "--plot {} --output {}.png"):
+        assert gputop.main(asked.format(*[str(csv_lines)] * 2).split()) == 0
+    assert "process MiB" in capsys.readouterr().out
+    csv_lines.write_text(whole + "5.0,train,0,10")  # torn, and torn in the middle
+    assert lines.load(csv_lines) == (rows, 1)
+    csv_lines.write_text(whole.replace("2.0,train,0,102.0", '2.0,"trai'))
+    assert lines.load(csv_lines) == ([*rows[:2], *rows[3:]], 1)
+
+
+def test_file_that_is_no_recording_is_refused_and_told_what_can_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log.txt").write_text("epoch 1\nepoch 2\n")
+    for asked in ("--summary {}", "--compare {} {}", "--plot {}"):
+        assert gputop.main(asked.format(*[str(tmp_path / "log.txt")] * 2).split()) == 2
+        told = capsys.readouterr().err
+        assert "log.txt: no sample in it" in told and "JSON or CSV" in told and told.count("\n") == 1
 
 
 def test_recording_that_is_missing_or_empty_is_one_sentence_and_code_2(

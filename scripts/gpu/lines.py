@@ -1,0 +1,101 @@
+"""A recording as a file of whole lines, one for each sample: JSON, or CSV under a heading. Written and read back."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from lib.files import read_json_lines
+
+from . import READINGS
+
+Record = dict[str, Any]
+
+COLUMNS = ("time", "phase", "gpu", "process_mib", *READINGS, "host_rss_mib", "host_used_mib", "host_total_mib")
+
+
+class LineFile:
+    """A file that grows by whole lines. A full disk or a removed folder costs lines, never the program."""
+
+    def __init__(self, path: Path) -> None:
+        self.handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        size = os.fstat(self.handle).st_size
+        self.empty = size == 0
+        # A tail torn by an earlier end must not swallow the first new line.
+        if size and os.pread(self.handle, 1, size - 1) != b"\n":
+            os.write(self.handle, b"\n")
+
+    def write(self, line: str) -> None:
+        """Append one line in one write, so that a reader never sees two halves mixed."""
+        with contextlib.suppress(OSError):
+            os.write(self.handle, line.encode() + b"\n")
+
+
+def as_line(record: Record) -> str:
+    """A record as one line of JSON."""
+    return json.dumps(record, separators=(",", ":"))
+
+
+def as_csv(record: Record) -> str:
+    """A record as one line of COLUMNS; what is not known is an empty cell."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(["" if (v := record.get(c)) is None else v for c in COLUMNS])
+    return line.getvalue()
+
+
+def load(path: Path) -> tuple[list[Record], int]:
+    """Samples of a recording (or of a run's folder) in order of time, and how many torn lines were dropped.
+
+    OSError where there is no such file, or not one sample in it.
+    """
+    file = path / "gpu.jsonl" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such recording")
+    records, dropped = read_csv(file) if is_csv(file) else read_json_lines(file)
+    samples = [r for r in records if isinstance(r, dict) and number(r.get("time")) is not None]
+    dropped += len(records) - len(samples)
+    if dropped and not samples:
+        raise OSError(f"{file}: no sample in it; what --output wrote can be read, lines of JSON or CSV")
+    return sorted(samples, key=lambda record: record["time"]), dropped
+
+
+def is_csv(file: Path) -> bool:
+    """Whether the file begins with the heading of a CSV recording."""
+    with file.open("rb") as opened:
+        return opened.read(5) == b"time,"
+
+
+def read_csv(file: Path) -> tuple[list[Record], int]:
+    """The records of a CSV file with the columns that its heading names, and how many torn lines were dropped."""
+    heading, *lines = file.read_text(errors="replace").split("\n")
+    # Where the last line has no end, its last figure may lack digits.
+    parsed = [parse_row(heading.split(","), line) for line in lines[:-1] if line.strip() and line != heading]
+    records = [record for record in parsed if record is not None]
+    return records, len(parsed) - len(records) + bool(lines and lines[-1].strip())
+
+
+def parse_row(names: list[str], line: str) -> Record | None:
+    """One line of CSV as the record it was made from; None where it has not that many figures."""
+    cells = next(csv.reader([line]))
+    record: Record = {"gpu": None}
+    try:
+        for name, cell in zip(names, cells, strict=True):
+            if name == "phase" or (name == "gpu" and not cell.isdecimal()):
+                record |= {name: cell} if cell else {}
+            elif cell:
+                record[name] = int(cell) if name == "gpu" else float(cell)
+    except ValueError:
+        return None
+    return record
+
+
+def number(value: Any) -> float | None:
+    """The value if it is a finite number."""
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if good else None
