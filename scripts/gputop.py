@@ -70,6 +70,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None, nvml: Any = None) -> int:
     """Run the tool; returns the exit code. `nvml` may stand in for the driver."""
     args = arguments(argv)
+    if args.output and not args.output.parent.is_dir():
+        print(f"gputop: {args.output}: there is no folder {args.output.parent}", file=sys.stderr)
+        return 2
     try:
         if args.summary or args.compare or args.plot:
             return report(args)
@@ -80,7 +83,8 @@ def main(argv: list[str] | None = None, nvml: Any = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as problem:
-        print(f"gputop: {problem}", file=sys.stderr)
+        told = f"{problem.filename}: {problem.strerror}" if problem.filename else problem
+        print(f"gputop: {told}", file=sys.stderr)
         return 2
 
 
@@ -89,6 +93,11 @@ def watch(args: argparse.Namespace, nvml: Any) -> int:
     host = Host(args.root)
     notes: list[str] = []
     watched = Watched(args.pid, host) if args.pid is not None else None
+    if watched and watched.gone:
+        print(f"gputop: there is no process {args.pid}", file=sys.stderr)
+        # A run may be shorter than the start of its recording, which is then empty and no failure.
+        if not args.output:
+            return 2
     found = find(args.root, nvml, notes)
     gpus = visible(found, os.environ)
     if args.gpu is not None:

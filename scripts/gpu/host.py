@@ -1,6 +1,6 @@
 """The host's side of a reading, from the files under /proc: process trees and memory.
 
-`root` may be a recorded tree of files. Where there is no /proc (macOS), psutil answers.
+`root` may be a recorded tree of files, and only these are read then. Where there is no /proc (macOS), psutil answers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Host:
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root
         self.proc = root / "proc"
-        self.has_proc = (self.proc / "meminfo").exists()
+        self.live = root.resolve() == Path("/")
+        self.has_proc = not self.live or (self.proc / "meminfo").exists()
         self.page = os.sysconf("SC_PAGE_SIZE")
 
     def tree(self, pid: int) -> list[int]:
@@ -142,8 +143,10 @@ class Watched:
         self.pid, self.host = pid, host
         self.handle: int | None = None
         self.gone = not host.exists(pid)
-        with contextlib.suppress(AttributeError, OSError):
-            self.handle = os.pidfd_open(pid)
+        # Of a recorded tree the kernel knows nothing, though it may have a process of that number.
+        if host.live:
+            with contextlib.suppress(AttributeError, OSError):
+                self.handle = os.pidfd_open(pid)
 
     def wait(self, seconds: float) -> bool:
         """Sleep up to `seconds`; True while the process lives."""

@@ -20,11 +20,11 @@ import pytest
 
 from scripts import gputop
 from scripts.gpu import find
-from scripts.gpu.host import Host
+from scripts.gpu.host import Host, Watched
 from scripts.gpu.lines import LineFile, load
 from scripts.gpu.record import Ownership, Sampler, moments
 from tests.scripts.fake_nvml import FakeNvml, device, process
-from tests.scripts.recorded import unpack
+from tests.scripts.recorded import unpack, write
 
 TOOL = Path(gputop.__file__)
 NOWHERE = Path("/nowhere")
@@ -88,6 +88,31 @@ def test_recorder_ends_at_once_for_a_process_that_is_gone(tmp_path: Path) -> Non
     gone.wait()
     assert gputop.main(["--pid", str(gone.pid), "--output", str(tmp_path / "x")]) == 0
     assert (tmp_path / "x").read_text() == ""
+
+
+@pytest.mark.parametrize("how", ["--once", "--once --json", "--once --csv", "--json --count 2", "--csv", "--count 2"])
+def test_process_that_does_not_exist_is_said_in_one_line_with_code_2(
+    how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gputop.main(["--pid", "999999999", *how.split()]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err == "gputop: there is no process 999999999\n"
+
+
+def test_process_of_a_recorded_tree_is_watched_there_and_not_on_this_machine(tmp_path: Path) -> None:
+    write(tmp_path, f"proc/{os.getpid()}/stat", f"{os.getpid()} (python3) S 1")
+    watched = Watched(os.getpid(), Host(tmp_path))
+    assert not watched.gone and watched.handle is None
+    assert Host(tmp_path).memory_mib() == {}  # a gap, not this machine's
+
+
+def test_missing_folder_of_the_output_is_named_and_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recording = tmp_path / "gpu.jsonl"
+    recording.write_text('{"time":1,"gpu":null,"host_rss_mib":3}\n')
+    for asked in (["--count", "1"], ["--plot", str(recording)]):
+        assert gputop.main([*asked, "--output", f"{tmp_path}/no/such/a.png"]) == 2
+        assert capsys.readouterr().err == f"gputop: {tmp_path}/no/such/a.png: there is no folder {tmp_path}/no/such\n"
+    assert list(tmp_path.iterdir()) == [recording]
 
 
 def test_recorder_waits_out_a_long_interval_no_longer_than_its_process_lives() -> None:
