@@ -20,6 +20,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +28,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.gpu import Gpu, find, named, visible
+from scripts.gpu import Gpu, find, hidden, named, there, visible
 from scripts.gpu.host import Host, Watched
 from scripts.gpu.lines import COLUMNS, LineFile, as_csv, as_line
 from scripts.gpu.record import Sampler, moments
@@ -58,7 +59,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--interval", type=positive, default=1.0, metavar="S", help="seconds between samples")
     parser.add_argument("--count", type=int, metavar="N", help="end after so many samples")
     parser.add_argument("--phase-file", type=Path, metavar="FILE", help="file that holds the name of the phase")
-    parser.add_argument("--gpu", metavar="N", help="only this device: index as nvidia-smi counts, or UUID")
+    parser.add_argument("--gpu", metavar="N", help="only this device: number in the first column, or UUID")
     parser.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="read a recorded /sys, /proc")
     args = parser.parse_args(argv)
     if args.count is not None and args.count < 1:
@@ -103,12 +104,15 @@ def watch(args: argparse.Namespace, nvml: Any) -> int:
     if args.gpu is not None:
         wanted = named(found, args.gpu)
         if wanted is None:
-            there = ", ".join(f"{gpu.index} {gpu.name}" for gpu in found) or "none"
-            print(f"gputop: no GPU {args.gpu}; there are: {there}", file=sys.stderr)
+            print(f"gputop: no GPU {args.gpu}; there are: {there(found)}", file=sys.stderr)
             # A run that is to be recorded still has host memory worth recording.
             if not args.output:
                 return 2
         gpus = [wanted] if wanted is not None else []
+    elif hint := hidden(found, os.environ):
+        notes.append(hint)
+    if args.once and any(gpu.differs for gpu in gpus):
+        first_readings(gpus, host, args.pid)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     ticks = moments(args.interval, args.count, watched)
     if args.output or args.csv:
@@ -121,6 +125,16 @@ def watch(args: argparse.Namespace, nvml: Any) -> int:
             print(json.dumps(seen, indent=2 if args.once else None), flush=True)
         return 0
     return show(args, gpus, host, notes, ticks)
+
+
+def first_readings(gpus: list[Gpu], host: Host, pid: int | None) -> None:
+    """Read once and wait a moment, so that readings which are differences are there the first time they are shown."""
+    among = None if pid is None else set(host.tree(pid))
+    for gpu in gpus:
+        if gpu.differs:
+            with suppress(Exception):
+                gpu.read(among)
+    time.sleep(0.2)
 
 
 def record(args: argparse.Namespace, sampler: Sampler, ticks: Iterable[None]) -> int:

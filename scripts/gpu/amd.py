@@ -20,6 +20,8 @@ class AmdGpu:
     """One card run by the amdgpu driver."""
 
     vendor = "amd"
+    part = None
+    differs = False
 
     def __init__(self, root: Path, card: Card, index: int) -> None:
         self.root, self.card, self.index = root, card, index

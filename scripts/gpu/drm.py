@@ -56,7 +56,10 @@ def cards(root: Path, vendor: str) -> list[Card]:
 
 @dataclass
 class Client:
-    """One user of a card: an open file that the kernel accounts for, however many descriptors share it."""
+    """One user of a card: an open file that the kernel accounts for, however many descriptors share it.
+
+    Where processes share it, as after a fork (data loaders), it is that of the lowest number: the parent, as a rule.
+    """
 
     pid: int
     key: str  # the same in every reading, as long as the user lives
@@ -72,8 +75,8 @@ def clients(root: Path, slot: str, among: Iterable[int] | None = None) -> tuple[
     `among` limits the search to some processes, which makes it cheap.
     """
     proc, found, complete = root / "proc", {}, True
-    pids = [int(name) for name in names(proc) if name.isdigit()] if among is None else list(among)
-    for pid in pids:
+    pids = [int(name) for name in names(proc) if name.isdigit()] if among is None else among
+    for pid in sorted(pids):
         folder = proc / str(pid) / "fd"
         try:
             descriptors = os.listdir(folder)  # noqa: PTH208, much cheaper than making paths of them
@@ -89,8 +92,9 @@ def clients(root: Path, slot: str, among: Iterable[int] | None = None) -> tuple[
                 text = read_text(proc / str(pid) / "fdinfo" / descriptor) or ""
                 fields = dict(re.findall(r"^([a-z][\w-]*):\s*(.*?)\s*$", text, re.MULTILINE))
                 if fields.get("drm-pdev") == slot:
-                    key = f"{pid} {fields.get('drm-client-id', descriptor)}"
-                    found[key] = parse_client(pid, key, fields)
+                    number = fields.get("drm-client-id")
+                    key = f"client {number}" if number else f"{pid} {descriptor}"
+                    found.setdefault(key, parse_client(pid, key, fields))
     return list(found.values()), complete
 
 

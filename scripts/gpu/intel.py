@@ -27,6 +27,8 @@ class IntelGpu:
     """One card run by i915 or xe."""
 
     vendor = "intel"
+    part = None
+    differs = True  # load, and power, which is energy over time
 
     def __init__(self, root: Path, card: Card, index: int) -> None:
         self.root, self.card, self.index = root, card, index

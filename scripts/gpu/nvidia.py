@@ -30,9 +30,10 @@ class NvidiaGpu:
     """One physical device, or one MIG part of it (`parent` is then the whole device's handle)."""
 
     vendor = "nvidia"
+    differs = False
 
     def __init__(self, nvml: Any, handle: Any, index: int, parent: Any = None, part: int | None = None) -> None:
-        self.nvml, self.handle, self.index, self.parent = nvml, handle, index, parent
+        self.nvml, self.handle, self.index, self.parent, self.part = nvml, handle, index, parent, part
         whole = parent if parent is not None else handle
         name = text(ask(nvml.nvmlDeviceGetName, whole) or "NVIDIA GPU")
         self.name = name if part is None else f"{name} MIG {part}"
@@ -132,7 +133,9 @@ def mig_parts(nvml: Any, handle: Any, index: int) -> list[NvidiaGpu]:
 
 
 def has_device(root: Path) -> bool:
-    """Whether a driver shows itself: Linux's or WSL's. Elsewhere only NVML can tell."""
+    """Whether a driver shows itself: Linux's or WSL's. Elsewhere only NVML can tell. None is asked of recordings."""
+    if root.resolve() != Path("/"):
+        return False
     if not (root / "proc").exists() or (root / "dev/dxg").exists():
         return True
     if read_text(root / "proc/driver/nvidia/version") is not None:

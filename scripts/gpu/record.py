@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import Gpu
+from . import Gpu, label
 from .host import Host, Watched, read_text
 
 
@@ -64,7 +64,7 @@ class Sampler:
         among = None if self.pid is None else tree
         records = []
         for gpu in self.gpus:
-            readings: dict[str, Any] = {"gpu": gpu.index}
+            readings: dict[str, Any] = {"gpu": label(gpu, self.gpus)}
             # One vendor's trouble must not cost the others' sample, nor the recording.
             with contextlib.suppress(Exception):
                 readings |= gpu.read(among)

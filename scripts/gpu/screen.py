@@ -72,10 +72,11 @@ def device(gpu: dict[str, Any], key: Any, history: History, width: int) -> Group
     head.add_row(Text(f"{gpu['gpu']}  {gpu['name']}", style="bold"), Text("   ").join(sensors(gpu, width >= 100)))
     memory = f"{used or 0:,.0f}" + (f" / {total:,.0f}" if total else "") + " MiB"
     lines = Table.grid(padding=(0, 1))
-    for column_width in (9, max(20, min(36, width // 3))):
+    wide = max(28, min(36, width // 3))  # a gauge of 6 and two sizes of six digits
+    for column_width in (9, wide):
         lines.add_column(width=column_width, no_wrap=True)
     lines.add_column(no_wrap=True)
-    past = width - 13 - max(20, min(36, width // 3))
+    past = width - 13 - wide
     for label, measure, value, top, text in (
         ("   load", "load", load, 100.0, f"{load or 0:.0f} %"),
         ("   memory", "memory", used, total, memory),
@@ -105,7 +106,7 @@ def sensors(gpu: dict[str, Any], wide: bool) -> list[Text]:
 def host_lines(seen: dict[str, Any], history: History, pid: int | None, width: int) -> Table:
     """Memory of the machine, and of the watched process tree."""
     table = Table.grid(padding=(0, 1))
-    for column_width in (16, 30):
+    for column_width in (16, 34):  # two sizes of seven digits
         table.add_column(width=column_width, no_wrap=True)
     table.add_column(no_wrap=True)
     host = seen["host"]
@@ -116,7 +117,7 @@ def host_lines(seen: dict[str, Any], history: History, pid: int | None, width: i
         value = host.get(measure)
         history.add("host", measure, value)
         text = f"{value or 0:,.0f}" + (f" / {top:,.0f}" if top and measure == "host_used_mib" else "") + " MiB"
-        past = history.line("host", measure, top if measure == "host_used_mib" else None, width - 49)
+        past = history.line("host", measure, top if measure == "host_used_mib" else None, width - 53)
         table.add_row(Text(label, style="dim"), gauge(value, top, text, 8), past)
     return table
 
@@ -150,7 +151,7 @@ def page(
         head.append(f"   every {every:g} s, Ctrl-C ends", style="dim")
     parts: list[Any] = [head]
     if not seen["gpus"]:
-        parts.append(Text("No GPU that can be read; this is the host's memory.", style="yellow"))
+        parts.append(Text("No GPU to be seen; this is the host's memory.", style="yellow"))
     parts += [Text(note, style="yellow") for note in notes]
     for number, gpu in enumerate(seen["gpus"]):
         parts.append(device(gpu, (gpu["vendor"], number), history, width))

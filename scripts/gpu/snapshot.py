@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import Gpu
+from . import Gpu, label
 from .host import Host
 
 
@@ -22,7 +22,8 @@ def snapshot(gpus: list[Gpu], host: Host, pid: int | None = None) -> dict[str, A
         rss = host.tree_rss_mib(pid) if pid is not None else None
         seen["host"] |= {"host_rss_mib": rss} if rss is not None else {}
     for gpu in gpus:
-        device: dict[str, Any] = {"gpu": gpu.index, "name": gpu.name, "vendor": gpu.vendor, "ids": list(gpu.ids)}
+        device: dict[str, Any] = {"gpu": label(gpu, gpus), "name": gpu.name, "vendor": gpu.vendor}
+        device["ids"] = list(gpu.ids)
         with contextlib.suppress(Exception):  # a dying driver costs its own readings, nothing else
             device |= gpu.read(tree)
         device["processes"] = []

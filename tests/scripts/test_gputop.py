@@ -23,6 +23,7 @@ from scripts.gpu import find
 from scripts.gpu.host import Host, Watched
 from scripts.gpu.lines import LineFile, load
 from scripts.gpu.record import Ownership, Sampler, moments
+from scripts.gpu.summary import summarize
 from tests.scripts.fake_nvml import FakeNvml, device, process
 from tests.scripts.recorded import unpack, write
 
@@ -223,6 +224,50 @@ def test_once_shows_devices_with_gaps_as_dashes_and_processes(capsys: pytest.Cap
     memory = screen[screen.index("GB10") :].splitlines()[2]
     assert memory.split()[:2] == ["memory", "–"]
     assert "900" in screen and "not visible from here" in screen
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_size_is_cut_off_on_a_terminal_of_usual_width(
+    width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    root = unpack("amd_mi300x", tmp_path)
+    write(root, "proc/meminfo", "MemTotal: 2113929216 kB\nMemAvailable: 1065353216 kB")
+    assert gputop.main(["--once", "--root", str(root)]) == 0
+    screen = capsys.readouterr().out
+    assert "98,304 / 196,592 MiB" in screen and "1,024,000 / 2,064,384 MiB" in screen
+    assert max(map(len, screen.splitlines())) <= width
+
+
+def test_load_and_power_that_are_differences_are_there_when_shown_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = unpack("intel_a770_i915", tmp_path)
+    energy = root / "sys/class/drm/card0/device/hwmon/hwmon2/energy1_input"
+    monkeypatch.setattr(time, "sleep", lambda _: energy.write_text(str(int(energy.read_text()) + 10)))
+    assert gputop.main(["--once", "--json", "--root", str(root)]) == 0
+    (gpu,) = json.loads(capsys.readouterr().out)["gpus"]
+    assert gpu["power_w"] > 0 and gpu["gpu_utilization"] == 0
+
+
+def test_devices_with_the_same_number_keep_their_own_figures_in_a_recording(tmp_path: Path) -> None:
+    output = tmp_path / "gpu.jsonl"
+    root = unpack("amd_mi300x", tmp_path / "root")
+    nvml = FakeNvml(device())
+    assert gputop.main(["--count", "1", "--root", str(root), "--output", str(output)], nvml) == 0
+    devices = summarize(load(output)[0])["devices"]
+    assert {name: found["all"]["device_used_mib"]["peak"] for name, found in devices.items()} == {
+        "gpu nvidia:0": 20_000, "gpu amd:0": 98_304
+    }  # fmt: skip
+
+
+def test_hidden_devices_are_told_of_on_the_screen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-none")
+    assert gputop.main(["--once"], FakeNvml(device())) == 0
+    screen = capsys.readouterr().out
+    assert "hidden by CUDA_VISIBLE_DEVICES='GPU-none': 0 NVIDIA H100" in screen and "can be read" not in screen
 
 
 def test_without_a_gpu_the_host_is_shown_and_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scripts.gpu import READINGS, amd, find, intel, named, nvidia, visible
+from scripts.gpu import READINGS, amd, find, hidden, intel, label, named, nvidia, visible
 from scripts.gpu.host import Host
 from tests.scripts.fake_nvml import MIB, FakeNvml, device, process
 from tests.scripts.recorded import unpack, write
@@ -111,6 +111,44 @@ def test_nvidia_mig_parts_stand_in_for_the_device_they_are_cut_from() -> None:
     assert "gpu_utilization" not in reading  # NVML does not tell it for parts
     assert gpus[0].processes() == {9: 700.0}
     assert named(list(gpus), "MIG-bbbb") is gpus[1]
+
+
+def test_mig_part_is_found_by_its_uuid_its_number_and_nothing_ambiguous() -> None:
+    parts = [{"uuid": f"MIG-{letter}", "used": MIB, "total": 9 * MIB} for letter in ("aa11", "ab22")]
+    gpus = find(Path("/nowhere"), FakeNvml(device(parts=parts), device(uuid="GPU-2")))
+    assert [label(gpu, gpus) for gpu in gpus] == ["0:0", "0:1", 1]
+    for wanted, seen in (
+        ("MIG-aa11", ["MIG-aa11"]), ("mig-ab", ["MIG-ab22"]), ("MIG-ab22,MIG-aa11", ["MIG-ab22", "MIG-aa11"]),
+        ("MIG-a", []), ("0", ["MIG-aa11"]), ("1", ["GPU-2"]), ("1,1", ["GPU-2"]), ("0:1", ["MIG-ab22"]), ("²", []),
+    ):  # fmt: skip
+        assert [gpu.ids[0] for gpu in visible(gpus, {"CUDA_VISIBLE_DEVICES": wanted})] == seen, wanted
+
+
+def test_devices_of_two_vendors_with_the_same_number_are_told_apart(tmp_path: Path) -> None:
+    gpus = find(unpack("intel_b580_xe", tmp_path), FakeNvml(device()))
+    assert [label(gpu, gpus) for gpu in gpus] == ["nvidia:0", "intel:0", 1]
+    assert label(gpus[0], gpus[:1]) == 0
+    assert [named(gpus, wanted) for wanted in ("intel:0", "Intel:1", "0")] == [gpus[1], gpus[2], gpus[0]]
+
+
+def test_intels_mask_may_name_tiles_of_a_card(tmp_path: Path) -> None:
+    gpus = find(unpack("intel_b580_xe", tmp_path))
+    for mask, seen in (("1.0,1.1", [1]), ("1", [1]), ("0.0,1", [0, 1])):
+        assert [gpu.index for gpu in visible(gpus, {"ZE_AFFINITY_MASK": mask})] == seen
+
+
+def test_hidden_devices_are_named_with_what_hides_them() -> None:
+    gpus = find(Path("/nowhere"), FakeNvml(device()))
+    assert hidden(gpus, {}) is None and hidden(gpus, {"CUDA_VISIBLE_DEVICES": "0"}) is None
+    assert hidden([], {"CUDA_VISIBLE_DEVICES": ""}) is None
+    told = hidden(gpus, {"CUDA_VISIBLE_DEVICES": "7"}) or ""
+    assert told.startswith("hidden by CUDA_VISIBLE_DEVICES='7': 0 NVIDIA H100")
+
+
+def test_recorded_tree_is_never_mixed_with_the_devices_of_this_machine(tmp_path: Path) -> None:
+    notes: list[str] = []
+    assert find(unpack("amd_mi300x", tmp_path), None, notes)[0].vendor == "amd"
+    assert notes == [] and not nvidia.has_device(tmp_path)
 
 
 def test_nvidia_without_driver_or_device_is_no_error(tmp_path: Path) -> None:
@@ -233,6 +271,22 @@ def test_intel_xe_load_comes_from_cycles_and_is_shared_by_the_engines(tmp_path: 
     assert gpu.read({777})["process_utilization"] == 0.0
     assert integrated.read()["clock_mhz"] == 300.0
     assert "device_total_mib" not in integrated.read()
+
+
+def test_memory_and_load_of_a_file_shared_after_a_fork_count_once(tmp_path: Path, clock: list[float]) -> None:
+    _, gpu = intel.find(unpack("intel_b580_xe", tmp_path))
+    fdinfo = tmp_path / "proc/777/fdinfo/9"
+    for worker in (4000, 80, 4001):  # two workers of a data loader, and a process number that wrapped around
+        write(tmp_path, f"proc/{worker}/fd/9", "", "/dev/dri/renderD129")
+        write(tmp_path, f"proc/{worker}/fdinfo/9", fdinfo.read_text())
+    gpu.read()
+    assert sum(size or 0.0 for size in gpu.processes().values()) == pytest.approx(23992 / 1024)
+    assert gpu.processes({777, 4000, 4001}) == {777: pytest.approx(23992 / 1024)}
+    clock[0] += 1.0
+    for worker in (777, 4000, 80, 4001):
+        text = fdinfo.read_text().replace("total-cycles-ccs:\t100000", "total-cycles-ccs:\t200000")
+        (tmp_path / f"proc/{worker}/fdinfo/9").write_text(text.replace("cycles-ccs:\t20000\n", "cycles-ccs:\t60000\n"))
+    assert gpu.read()["gpu_utilization"] == pytest.approx(10.0)
 
 
 def test_intel_load_of_the_device_is_unknown_when_some_users_cannot_be_seen(
