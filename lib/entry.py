@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shlex
 import signal
 import sys
 import time
@@ -54,13 +55,18 @@ def default_output(config: RunConfig) -> Path:
     return ROOT / "results" / f"{config.run_id}-{time.strftime('%Y%m%d-%H%M%S')}" / config.run_id
 
 
+def seen_from_here(folder: Path) -> str:
+    """The folder as a user types it: from where they are, or from the root of the disk, whichever is shorter."""
+    return min(os.path.relpath(folder), str(folder.resolve()), key=len)
+
+
 def start(config: RunConfig, run: RunDir, build_model: BuildModel) -> int:
     """Check what a folder that is not new holds, then train. Raises ConfigError, or OSError, before anything starts."""
     if run.config.exists():
         before = RunConfig.from_yaml(run.config.read_text())
         refuse_changes(before, config)
         if run.read_status().get("state") == "done" and run.summary.exists() and before.epochs == config.epochs:
-            print(f"{run.path} is done already: {config.epochs} epochs")
+            print(f"{seen_from_here(run.path)} is done already: {config.epochs} epochs")
             return 0
     stop = Signals()
     # OpenMP threads that spin while they wait make a training step ten times as slow once anything else wants the
@@ -96,12 +102,17 @@ def supervise(config: RunConfig, run: RunDir, build_model: BuildModel, stop: Sig
         state, why, code = "failed", explain(error, config), 1
     else:
         state, code = "done", 0
-        say(f"done: test accuracy {summary['final_accuracy']:.2f} %, sparsity {100 * summary['final_sparsity']:.1f} %")
+        say(
+            f"done: test accuracy {summary['final_accuracy']:.2f} %, sparsity {100 * summary['final_sparsity']:.1f} %; "
+            f"results in {seen_from_here(run.path)}"
+        )
     finally:
         sampler.end()
     try:
         if why is not None:
             say(f"{state}: {why}")
+        if state == "interrupted":
+            say(f"the same command goes on from here with --output {shlex.quote(seen_from_here(run.path))}")
         run.write_status(state, why, exit_code=code)
     except OSError as error:  # the disk may be full
         print(f"{run.path}: {error.strerror}", file=sys.stderr)

@@ -75,6 +75,10 @@ def test_a_run_in_a_process_of_its_own_from_another_folder(tmp_path: Path) -> No
     lines = out.splitlines()
     assert len(lines) == 4 and lines[1].startswith("epoch 1/2: train loss")
     run = RunDir(output)
+    summary = read_json(run.summary)
+    assert lines[-1] == (
+        f"done: test accuracy {summary['final_accuracy']:.2f} %, sparsity 50.0 %; results in {output.name}"
+    )
     assert run.log.read_text() == out
     status = run.read_status()
     assert (status["state"], status["exit_code"], status["epoch"], status["pid"]) == ("done", 0, 2, process.pid)
@@ -186,8 +190,9 @@ def test_a_signal_once_saves_and_the_next_start_ends_like_an_undisturbed_run(
     process = start(*options(**LONGER), "--output", str(tmp_path))
     wait_for(lambda: epochs_done(tmp_path) >= 2)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (code, "")
+    assert f"--output {tmp_path}" in out.splitlines()[-1]  # the folder without which nobody can go on
     status = RunDir(tmp_path).read_status()
     assert (status["state"], status["exit_code"]) == ("interrupted", code)
     assert epochs_done(tmp_path) < 12
