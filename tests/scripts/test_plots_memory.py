@@ -92,7 +92,7 @@ def test_samples_of_a_variant_are_not_kept_but_their_mean_and_peak_are(study: Pa
         (run / "gpu.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     results = small(study)
     assert not any(run.samples for run in results.runs if run.variant)
-    assert all(run.summary["sampled"]["process_mib"]["peak"] > 480 for run in results.runs)
+    assert all(run.summary["sampled_in_training"]["process_mib"]["peak"] > 480 for run in results.runs)
     with look.style():
         timeline = memory.memory_timeline(results)
     upper, lower = timeline.figure.axes
