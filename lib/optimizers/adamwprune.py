@@ -206,7 +206,7 @@ class AdamWPrune(Optimizer):
                 for weight, index in zip(group["params"], saved["params"], strict=True):
                     if state := self.state[weight]:  # a tensor that has not been stepped yet has none
                         source = state_dict["state"].get(index, state)
-                        loading.take_up(weight, state, group, source, self.mode == "lean" and self._ramp_ahead(steps))
+                        loading.take_up(weight, state, group, source)
         except Exception:
             self.state, self.param_groups = before
             raise
@@ -246,14 +246,12 @@ class AdamWPrune(Optimizer):
         if self.steps == schedule.end and any(part.weight.is_cuda for part in parts):
             torch.cuda.empty_cache()  # what the ramp has freed goes back to the device, for others to use
 
-    def _ramp_ahead(self, steps: int) -> bool:
-        return self.schedule.final > 0.0 and steps < self.schedule.end
-
     def _state_of(self, weight: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         state = self.state[weight]
         if state:
             return state
-        if self.mode == "lean" and self._ramp_ahead(self.steps) and _prunable(weight, group) and weight.numel():
+        ramp_ahead = self.schedule.final > 0.0 and self.steps < self.schedule.end
+        if self.mode == "lean" and ramp_ahead and _prunable(weight, group) and weight.numel():
             lean.start_late(weight, state, bool(group["fused"]))
         else:
             device = weight.device if group["fused"] else torch.device("cpu")  # as torch's AdamW has it

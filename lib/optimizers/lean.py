@@ -58,6 +58,14 @@ def start_from_dense(weight: Tensor, state: State) -> None:
     state["row_avg_sq"] = squares.mean(1, dtype=state["row_avg_sq"].dtype)
 
 
+def start_again(weight: Tensor, state: State) -> None:
+    """State of a tensor whose ramp had ended and is to be gone on with: what is pruned gets its sign back."""
+    prune(weight.detach(), state["mask"], last=False)
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    mean = state["exp_avg_sq"].mean(dtype=dtype)  # of the layer: nothing lives without moments yet
+    state["row_avg_sq"] = mean.repeat(number_of_rows(weight))
+
+
 def is_pruned(part: Tensor) -> Tensor:
     """Which of these weights have been pruned, before the ramp has ended."""
     return (part == 0).logical_and_(part.signbit())

@@ -16,18 +16,17 @@ from . import checks, layout, lean
 State = dict[str, Any]
 
 
-def take_up(weight: Tensor, state: State, group: dict[str, Any], source: State, on_lean_ramp: bool) -> None:
+def take_up(weight: Tensor, state: State, group: dict[str, Any], source: State) -> None:
     """Make a loaded state fit to be gone on with, in place.
 
     Args:
         weight, state, group: the tensor, its state as the base class has loaded it, and its parameter group.
         source: the state that was loaded. The base class has cast all of it to the type of the weight.
-        on_lean_ramp: whether it is to go on in lean mode, with the end of the ramp ahead.
 
     Raises:
         ValueError: naming the tensor, if this cannot be its state.
     """
-    problem = _what_does_not_fit(weight, state, on_lean_ramp)
+    problem = _what_does_not_fit(weight, state)
     if problem is not None:
         shape = tuple(weight.shape)
         raise ValueError(
@@ -43,13 +42,11 @@ def take_up(weight: Tensor, state: State, group: dict[str, Any], source: State, 
     layout.follow(weight, state)
 
 
-def _what_does_not_fit(weight: Tensor, state: State, on_lean_ramp: bool) -> str | None:
+def _what_does_not_fit(weight: Tensor, state: State) -> str | None:
     if not isinstance(state.get("step"), Tensor) or state["step"].numel() != 1:
         return "it has no step count"
     if "mask" not in state:
         return _wrong_moments(state, tuple(weight.shape))
-    if on_lean_ramp and "row_avg_sq" not in state:
-        return "its ramp of lean mode has ended, but the one it is to go on with has not"
     if problem := _wrong_mask(weight, state):
         return problem
     return _wrong_moments(state, (masks.count(state["mask"].to(torch.uint8), weight.numel()),))

@@ -110,6 +110,8 @@ def hand_over(parts: Sequence[Part], rule: Rule, sparsity: float, final: float, 
     for part in parts:
         if "mask" not in part.state:
             lean.start_from_dense(part.weight, part.state)
+        elif "row_avg_sq" not in part.state:
+            lean.start_again(part.weight, part.state)
     layers = [rule.layer(i, p, lean.scores(*p, rule.exponent), p.weight.numel()) for i, p in enumerate(parts)]
     selection = Selection(layers)
     gone = selection.upper.table[:, lower_edges(selection.upper.halves) < 0].sum(1)

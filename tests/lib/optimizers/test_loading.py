@@ -111,20 +111,25 @@ def test_numbers_per_slice_are_counted_anew_and_moments_may_be_views() -> None:
     assert_equal(model, other)
 
 
-def test_a_lean_ramp_that_has_ended_is_not_gone_on_with() -> None:
+@pytest.mark.parametrize("sparsity", [0.7, 0.9])
+@pytest.mark.parametrize("way", [{}, {"fused": True}])
+@pytest.mark.parametrize("mode", ["gradual", "lean"])
+def test_a_ramp_that_has_ended_is_followed_by_a_longer_one(mode: str, way: dict[str, bool], sparsity: float) -> None:
     model = net()
-    first = prune(model, mode="lean")
+    first = prune(model, mode=mode, sparsity=0.7, **way)
     run(model, first, range(22))
-    longer = prune(model, mode="lean", end_step=40)
-    with pytest.raises(ValueError, match="its ramp of lean mode has ended, but the one it is to go on with has not"):
-        longer.load_state_dict(first.state_dict())
-    prune(model, mode="lean").load_state_dict(first.state_dict())
-    gradual = prune(model)
-    run(model, gradual, range(22))
-    longer = prune(model, end_step=40, sparsity=0.9)
-    longer.load_state_dict(gradual.state_dict())
-    run(model, longer, range(22, 42))
-    assert longer.sparsity() == pytest.approx(0.9, abs=0.002)
+    gone = [weight == 0 for weight in model.parameters() if weight.dim() == 2]
+    longer = prune(model, mode=mode, end_step=40, sparsity=sparsity, **way)
+    longer.load_state_dict(first.state_dict())
+    assert longer.sparsity() == first.sparsity()
+    for step in range(22, 42):
+        run(model, longer, range(step, step + 1))
+        weights = [weight for weight in model.parameters() if weight.dim() == 2]
+        assert all((weight[zeros] == 0).all() for weight, zeros in zip(weights, gone, strict=True))
+    assert longer.sparsity() == pytest.approx(sparsity, abs=0.002)
+    zeros = sum(int((weight == 0).sum()) for weight in weights)
+    assert zeros == round(sparsity * sum(weight.numel() for weight in weights))
+    assert not any("row_avg_sq" in state for state in longer.state.values())
 
 
 def test_states_of_tensors_that_are_not_there_are_kept_as_by_every_optimizer() -> None:
