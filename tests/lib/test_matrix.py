@@ -30,6 +30,8 @@ PRESETS = {
     "resnet18-movement-pruning-compare": 5,
     "resnet18-comprehensive-pruning-compare": 39,
     "resnet18-speedrun": 1,
+    "mode-study-lenet5": 50,
+    "mode-study-resnet18-small": 30,
     "test-matrix-full": 144,
 }
 
