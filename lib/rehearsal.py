@@ -1,15 +1,17 @@
 """Parts of a run rehearsed on fake tensors, which have a shape and a type but no data: nothing is allocated.
 
-One training pass, one evaluation and one optimizer step run through the model, data, optimizer and pruning code of
-real runs, while `LiveBytes` counts what is alive after every operation.
+One training pass, one evaluation, one optimizer step and one mask update run through the model, data, optimizer and
+pruning code of real runs, while `LiveBytes` counts what is alive after every operation.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -24,13 +26,15 @@ from .datacheck import check, list_images
 from .livebytes import Bytes, LiveBytes
 from .optimizers import compact, lean
 from .optimizers.adamwprune import AdamWPrune
-from .pruning import masks
+from .pruning import counting, masks
 from .pruning.movement import Movement
 from .pruning.pruner import MaskedPruner, Pruner
+from .pruning.schedule import CubicSchedule
 
 BuildModel = Callable[[RunConfig, Data], nn.Module]
 
-NEVER = 1 << 60  # the step of the next mask update, which would have to look at weights
+NEVER = 1 << 60  # the step of the next mask update, while plain steps are rehearsed
+ONE = counting.HALF // 2 + 0x3F80  # where among half keys the score 1.0 is counted
 
 #: Training images, test images and channels of the datasets that need not be there to be predicted for.
 SHAPES = {
@@ -104,19 +108,48 @@ def rehearsal() -> Iterator[LiveBytes]:
 
 @contextlib.contextmanager
 def as_on_gpu() -> Iterator[None]:
-    """The ways of a GPU where the CPU has one of its own that reads memory, which fake tensors have none of."""
-    positions, here = masks.positions, native.here
-    masks.positions = _positions_on_gpu
-    native.here = lambda tensor: False
+    """The ways of a GPU where the CPU has one of its own that reads memory, which fake tensors have none of.
+
+    What the host is told about scores and masks is made up: all scores are 1, and what is kept is spread evenly.
+    """
+    ways: tuple[tuple[Any, str, Any], ...] = (
+        (masks, "positions", _positions_on_gpu),
+        (masks, "exact_counts", _even_counts),
+        (native, "here", lambda tensor: False),
+        (counting, "_tally", counting._tally_by_scatter),
+        (counting, "_on_host", _alike_scores),
+    )
+    before = [getattr(module, name) for module, name, _ in ways]
+    for module, name, way in ways:
+        setattr(module, name, way)
     try:
         yield
     finally:
-        masks.positions, native.here = positions, here
+        for (module, name, _), way in zip(ways, before, strict=True):
+            setattr(module, name, way)
 
 
 def _positions_on_gpu(bits: Tensor, start: int, stop: int, kept: int | None = None) -> Tensor:
     assert kept is not None
     return torch.nonzero_static(masks.unpack(bits, start, stop), size=kept).view(-1)
+
+
+def _alike_scores(table: Tensor, layers: Sequence[counting.Layer]) -> np.ndarray:
+    numbers = np.zeros(table.shape, dtype=np.int64)
+    numbers[:, ONE] = [layer.candidates for layer in layers]
+    return numbers
+
+
+def _even_counts(bits: Sequence[Tensor], sizes: Sequence[int], wanted: Sequence[int]) -> list[list[int]]:
+    for new, size in zip(bits, sizes, strict=True):
+        masks.counts(new, size)
+    return [spread(size, number) for size, number in zip(sizes, wanted, strict=True)]
+
+
+def spread(size: int, number: int) -> list[int]:
+    """So many of `size` weights, as even as can be, counted in each slice."""
+    ends = [number * stop // size for _, stop in masks.slices(size)]
+    return [after - before for before, after in zip([0, *ends], ends, strict=False)]
 
 
 def build(config: RunConfig, build_model: BuildModel, live: LiveBytes) -> tuple[nn.Module, Data]:
@@ -161,12 +194,14 @@ def rehearse_passes(config: RunConfig, build_model: BuildModel) -> Passes:
 
 
 def rehearse_step(config: RunConfig, build_model: BuildModel, stage: str) -> Bytes:
-    """What optimizer and pruning hold at a stage, and, as `temporary`, what a step needs beside."""
+    """What optimizer and pruning hold at a stage, and, as `temporary`, what a step or a mask update needs beside."""
     with rehearsal() as live:
         model, data = build(config, build_model, live)
         steps = datasets.steps_per_epoch(data, replace(config, batch_size=128)) * config.epochs
         optimizer = optimizers.build(config, model, steps)
         pruner = pruning.build(config, model, optimizer, steps)
+        prunes = next((each for each in (optimizer, pruner) if isinstance(each, AdamWPrune | MaskedPruner)), None)
+        schedule = prunes.schedule if prunes else None
         for weight in model.parameters():
             weight.grad = torch.empty_like(weight)
         set_stage(optimizer, pruner, stage)
@@ -175,11 +210,24 @@ def rehearse_step(config: RunConfig, build_model: BuildModel, stage: str) -> Byt
         live.forget()
         one_step(config, model, optimizer, pruner)
         held = memory.account(model, optimizer, pruner)
-        return {
-            "optimizer_state": held["optimizer_state"],
-            "pruning_state": held["pruning_state"],
-            "temporary": sum(live.highest.values()) - live.now.total(),
-        }
+        temporary = sum(live.highest.values()) - live.now.total()
+        if prunes and schedule and schedule.final and stage != "after":
+            before = live.now.total()
+            live.forget()
+            one_update(prunes, schedule, stage)
+            temporary = max(temporary, sum(live.highest.values()) - before)
+        return {name: held[name] for name in ("optimizer_state", "pruning_state")} | {"temporary": temporary}
+
+
+def one_update(prunes: AdamWPrune | MaskedPruner, schedule: CubicSchedule, stage: str) -> None:
+    """The mask update that this stage ends with. Weights that return are left out: they need no more than the rest."""
+    updates = {"start": 1, "ramp": 2}[stage]
+    prunes.schedule = schedule
+    prunes.steps = min(schedule.start + updates * schedule.interval, schedule.end)
+    if isinstance(prunes, AdamWPrune):
+        prunes.regrowth = 0.0
+    with torch.no_grad():
+        prunes._update_masks()
 
 
 def one_step(config: RunConfig, model: nn.Module, optimizer: torch.optim.Optimizer, pruner: Pruner) -> None:
@@ -221,8 +269,7 @@ def make_sparse(optimizer: AdamWPrune, sparsity: float, ended: bool) -> None:
                 continue
             size = weight.numel()
             bits = torch.empty(masks.packed_size(size), dtype=torch.uint8)
-            ends = [stop - round(sparsity * stop) for _, stop in masks.slices(size)]
-            kept = [after - before for before, after in zip([0, *ends], ends, strict=False)]
+            kept = spread(size, size - round(sparsity * size))
             compact.start_sparse(optimizer.state[weight], weight, bits, kept, bool(group["fused"]))
             if optimizer.mode == "lean" and not ended:
                 lean.start(weight, optimizer.state[weight])

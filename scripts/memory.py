@@ -6,9 +6,9 @@
   memory.py --config FILE                  a preset or a YAML matrix instead of .config
   memory.py --json                         the same as JSON, in bytes
 
-One step, one evaluation and one optimizer step of each run are rehearsed on tensors without data. Figures are MiB
-(2^20 bytes) of tensors, operations run one by one: torch.compile needs less; the CUDA context, the libraries'
-workspaces and fragmentation come on top. PRECISION=auto counts as bf16 unless DEVICE=cpu.
+One step, one evaluation, one optimizer step and one mask update of each run are rehearsed on tensors without data.
+Figures are MiB (2^20 bytes) of tensors, operations run one by one: torch.compile needs less; the CUDA context, the
+libraries' workspaces and fragmentation come on top. PRECISION=auto counts as bf16 unless DEVICE=cpu.
 
 Exit code: 0, 1 where a run could not be predicted (the others are shown all the same), 2 bad configuration or usage.
 """

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..pruning import masks
@@ -69,8 +68,9 @@ def start(parts: Sequence[Part], rule: Rule, sparsity: float, dynamic: bool) -> 
     ranking = rule.ranking
     if dynamic and ranking not in BY_SHAPE:
         ranking = "global" if compared else "erk"
-    bits = _cut(parts, selection, selection.numbers(without, ranking))
-    for part, new, numbers in zip(parts, bits, _counts(bits, parts), strict=True):
+    stateless = selection.numbers(without, ranking)
+    bits = _cut(parts, selection, stateless)
+    for part, new, numbers in zip(parts, bits, _counts(bits, parts, _candidates(layers) - stateless), strict=True):
         compact.start_sparse(part.state, part.weight, new, numbers, bool(part.group["fused"]))
         if dynamic:
             masks.zero_pruned(part.weight.detach(), new)
@@ -93,8 +93,7 @@ def prune(parts: Sequence[Part], rule: Rule, sparsity: float, exchange: float, s
     cuts = zip(layers, selection.thresholds(numbers + leaving), strict=True)
     bits = [compact.drop(*part[:2], kept(*cut)) for part, cut in zip(parts, cuts, strict=True)]
     returning = _grow(parts, bits, leaving, rule) if leaving.any() else leaving
-    counts = _counts(bits, parts)
-    _check(counts, remain)
+    counts = _counts(bits, parts, _candidates(layers) - numbers - leaving + returning)
     for part, new, number, grown in zip(parts, bits, counts, returning, strict=True):
         beta2 = part.group["betas"][1]
         compact.rebuild(part.weight, part.state, new, number, compact.regrown(*part[:2], beta2) if grown else None)
@@ -121,8 +120,7 @@ def hand_over(parts: Sequence[Part], rule: Rule, sparsity: float, final: float, 
     stateless = _between(gone, selection.numbers(without, rule.ranking), selection.caps, without)
     numbers = _between(gone, selection.numbers(pruned, rule.ranking), stateless, pruned)
     living, bits = _cut(parts, selection, numbers), _cut(parts, selection, stateless)
-    counts = _counts(bits, parts)
-    _check(counts, size - without)
+    counts = _counts(bits, parts, _candidates(layers) - stateless)
     for part, alive, new, number in zip(parts, living, bits, counts, strict=True):
         lean.rebuild(part.weight, part.state, new, number)
         lean.prune(part.weight.detach(), alive, last)
@@ -152,7 +150,7 @@ def _leaving(
     without a gradient take no part.
     """
     moving = np.array([part.weight.grad is not None for part in parts])
-    staying = np.where(moving, np.array([layer.candidates for layer in selection.layers]) - numbers, 0)
+    staying = np.where(moving, _candidates(selection.layers) - numbers, 0)
     room = np.where(moving, np.maximum(selection.caps - numbers, 0), 0)
     absent = _absent(parts)
     if rule.ranking in BY_SHAPE:
@@ -191,14 +189,10 @@ def _absent(parts: Sequence[Part]) -> np.ndarray:
     return np.array([part.weight.numel() - part.held if part.weight.grad is not None else 0 for part in parts])
 
 
-def _counts(bits: Sequence[Tensor], parts: Sequence[Part]) -> list[list[int]]:
-    """Kept weights per tensor and slice, brought to the host in one transfer."""
-    counts = [masks.counts(new, part.weight.numel()) for new, part in zip(bits, parts, strict=True)]
-    flat = iter(torch.cat([part.to(counts[0].device) for part in counts]).tolist())
-    return [[next(flat) for _ in range(part.numel())] for part in counts]
+def _candidates(layers: Sequence[Layer]) -> np.ndarray:
+    return np.array([layer.candidates for layer in layers], dtype=np.int64)
 
 
-def _check(counts: list[list[int]], wanted: int) -> None:
-    found = sum(map(sum, counts))
-    if found != wanted:
-        raise AssertionError(f"{found} weights hold moments instead of {wanted}")
+def _counts(bits: Sequence[Tensor], parts: Sequence[Part], kept: np.ndarray) -> list[list[int]]:
+    """Weights that hold moments per tensor and slice; AssertionError unless they are as many in each tensor."""
+    return masks.exact_counts(bits, [part.weight.numel() for part in parts], kept.tolist())

@@ -163,7 +163,7 @@ def _count(layers: Sequence[Layer], tally: Callable[[Tensor, int, Tensor], None]
     if not rows:
         return Counts(np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.int64))
     device = next((row.device for row in rows if row.is_cuda), rows[0].device)
-    table = torch.stack([row.to(device) for row in rows])[:, :HALF].cpu().numpy()
+    table = _on_host(torch.stack([row.to(device) for row in rows])[:, :HALF], layers)
     halves = np.flatnonzero(table.any(0))
     return Counts(halves, table[:, halves].astype(np.int64))
 
@@ -171,6 +171,16 @@ def _count(layers: Sequence[Layer], tally: Callable[[Tensor, int, Tensor], None]
 def _tally(indices: Tensor, counts: Tensor) -> None:
     """Add the number of occurrences of each index to ``counts`` (in place, no host synchronisation)."""
     if indices.is_cuda:
-        counts.scatter_add_(0, indices.long(), torch.ones_like(indices, dtype=counts.dtype))
+        _tally_by_scatter(indices, counts)
     else:
         counts += torch.bincount(indices, minlength=HALF + 1)
+
+
+def _tally_by_scatter(indices: Tensor, counts: Tensor) -> None:
+    counts.scatter_add_(0, indices.long(), torch.ones_like(indices, dtype=counts.dtype))
+
+
+def _on_host(table: Tensor, layers: Sequence[Layer]) -> np.ndarray:
+    """The numbers of a table on a device, one row for each of the layers."""
+    numbers: np.ndarray = table.cpu().numpy()
+    return numbers

@@ -6,7 +6,7 @@ derived from the bits when needed, a slice at a time, and never stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -89,6 +89,22 @@ def counts(bits: Tensor, size: int) -> Tensor:
 def count(bits: Tensor, size: int) -> int:
     """Number of kept weights."""
     return int(counts(bits, size).sum())
+
+
+def exact_counts(bits: Sequence[Tensor], sizes: Sequence[int], wanted: Sequence[int]) -> list[list[int]]:
+    """Kept weights of each mask and slice, brought to the host in one transfer.
+
+    Args:
+        bits: masks.
+        sizes: number of weights of each.
+        wanted: how many weights each must keep: what cannot be reached is an error, never an approximation.
+    """
+    found = [counts(new, size) for new, size in zip(bits, sizes, strict=True)]
+    flat = iter(torch.cat([part.to(found[0].device) for part in found]).tolist())
+    numbers = [[next(flat) for _ in range(part.numel())] for part in found]
+    if wrong := [(sum(part), want) for part, want in zip(numbers, wanted, strict=True) if sum(part) != want]:
+        raise AssertionError(f"a mask keeps {wrong[0][0]} weights instead of {wrong[0][1]}")
+    return numbers
 
 
 def flat(tensor: Tensor) -> Tensor:

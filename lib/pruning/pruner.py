@@ -168,9 +168,8 @@ class MaskedPruner(Pruner):
             new = torch.cat([masks.pack(part) for part in kept(layer, threshold)])
             self.on_new_mask(layer.name, new)
             self.masks[layer.name] = new
-        remaining = sum(masks.count(bits, self.weights[name].numel()) for name, bits in self.masks.items())
-        if remaining != size - prune:
-            raise AssertionError(f"{size - remaining} weights pruned instead of {prune}")
+        sizes = [layer.size for layer in layers]
+        masks.exact_counts([self.masks[layer.name] for layer in layers], sizes, (sizes - numbers).tolist())
 
     def on_new_mask(self, name: str, bits: Tensor) -> None:
         """Called with a layer's new mask while the old one is still in ``self.masks``."""

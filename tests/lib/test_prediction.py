@@ -14,13 +14,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from lib import data as datasets
-from lib import memory
+from lib import memory, native
 from lib.config import RunConfig
 from lib.data import Data
 from lib.datacheck import check
 from lib.livebytes import LiveBytes
 from lib.prediction import CATEGORIES, MOMENTS, Prediction, Predictor, total
-from lib.pruning import masks
+from lib.pruning import counting, masks
 from lib.rehearsal import SHAPES, fake_data, rehearsal
 from lib.trainer import Training
 from resnet18.model import ResNet18
@@ -177,6 +177,34 @@ def test_movement_holds_scores_and_values_until_the_ramp_ends(predictor: Predict
     bits = sum(masks.packed_size(n) for n in (150, 2400, 48_000, 10_080, 840))
     sizes = [held["pass"]["pruning_state"] for held in predicted.stages.values()]
     assert sizes == [8 * 61_470, 8 * 61_470 + bits, bits]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "method", "changes"),
+    [
+        ("adamwprune", "state", {"mode": "gradual"}),
+        ("adamwprune", "state", {"mode": "lean"}),
+        ("adamwprune", "state", {"mode": "dynamic", "regrowth": 0.3}),
+        ("adamw", "magnitude", {}),
+        ("adamw", "movement", {}),
+    ],
+)
+def test_what_a_mask_update_needs_beside_is_predicted_too(
+    predictor: Predictor, tmp_path: Path, monkeypatch: Any, optimizer: str, method: str, changes: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(native, "here", lambda tensor: False)  # as on a GPU, which counts scores in another way
+    monkeypatch.setattr(counting, "_tally", counting._tally_by_scatter)
+    config = small(optimizer, method, **changes)
+    training, _ = real_step(config, tmp_path)
+    model, pruner = training.model, training.optimizer if method == "state" else training.pruner
+    held = [*model.parameters(), *(weight.grad for weight in model.parameters())]
+    states = [*training.optimizer.state.values(), getattr(pruner, "learned", {}), getattr(pruner, "values", {})]
+    pruner.steps = pruner.schedule.start + pruner.schedule.interval
+    with torch.no_grad(), LiveBytes(before=[*held, *memory.tensors_in(states)]) as live:
+        pruner._update_masks()
+    stages = predictor.predict(config).stages
+    assert stages["start"]["step"]["temporary"] == pytest.approx(sum(live.highest.values()), rel=0.03)
+    assert stages["start"]["step"]["temporary"] > 2 * 5 * 2**18 > 10 * stages["after"]["step"]["temporary"]
 
 
 # --- what it promises beside ----------------------------------------------------------------------------------

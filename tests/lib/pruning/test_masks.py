@@ -53,3 +53,10 @@ def test_channels_last_weights_are_masked_in_their_own_memory_order() -> None:
 def test_a_tensor_with_gaps_is_refused() -> None:
     with pytest.raises(ValueError, match="contiguous"):
         masks.flat(torch.zeros(4, 4)[:, :2])
+
+
+def test_a_mask_that_does_not_keep_what_it_should_is_an_error() -> None:
+    bits = [masks.pack(torch.tensor([True, False, True])), masks.pack(torch.ones(9, dtype=torch.bool))]
+    assert masks.exact_counts(bits, [3, 9], [2, 9]) == [[2], [9]]
+    with pytest.raises(AssertionError, match="a mask keeps 9 weights instead of 8"):
+        masks.exact_counts(bits, [3, 9], [2, 8])
