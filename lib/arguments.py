@@ -11,9 +11,9 @@ from pathlib import Path
 
 from . import kconf
 from .config import FIELD_TYPES, ConfigError, RunConfig, problems, run_config, symbol_of, with_values
-from .kconf import Symbols
 from .matrix import legal
 from .schema import as_text, nearest
+from .symbols import Symbols
 
 AXES = ("model", "optimizer", "pruning_method", "seed_in_name")  # not looked up as symbols
 DEFAULT_SPARSITY = "0.7"  # of a run that prunes and does not say how much

@@ -20,7 +20,7 @@ from .schema import Value, as_text, nearest
 from .yamltext import parse_yaml
 
 if TYPE_CHECKING:
-    from .kconf import Symbols
+    from .symbols import Symbols
 
 
 class ConfigError(Exception):

@@ -19,9 +19,10 @@ import yaml
 
 from . import variants
 from .config import ConfigError, RunConfig, run_config
-from .kconf import ROOT, Symbols, defaults, load
+from .kconf import ROOT, defaults, load
 from .schema import as_text, nearest
 from .strict import override
+from .symbols import Symbols
 from .yamltext import parse_yaml
 
 _AXIS_KEYS = {"models": "MODEL", "optimizers": "OPTIMIZER", "pruning_methods": "PRUNING_METHOD"}

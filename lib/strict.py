@@ -13,7 +13,7 @@ from .fragment import Assignment
 from .schema import Spec, nearest
 
 if TYPE_CHECKING:
-    from .kconf import Symbols
+    from .symbols import Symbols
 
 # What `make MODEL=lenet5,resnet18` ticks: one box of every name, the other boxes of the axis off.
 AXES = {"MODEL": "MODEL", "OPTIMIZER": "OPTIMIZER", "PRUNING_METHOD": "PRUNING"}

@@ -12,7 +12,7 @@ from .config import AXIS_FIELDS, FIELD_TYPES, ConfigError, symbol_of
 from .schema import nearest
 
 if TYPE_CHECKING:
-    from .kconf import Symbols
+    from .symbols import Symbols
 
 _NAME = re.compile(r"(?!seed\d)[A-Za-z][A-Za-z0-9.+-]*")  # a part of a run id, which are joined by underscores
 
@@ -63,6 +63,6 @@ def concerns(symbols: Symbols, settings: dict[str, str], model: str, optimizer: 
 
 
 def _settings_of_runs(symbols: Symbols) -> set[str]:
-    from .kconf import field_symbols
+    from .symbols import field_symbols
 
     return {name for name, (field, _) in field_symbols(symbols).items() if field not in AXIS_FIELDS}

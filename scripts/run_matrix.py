@@ -31,6 +31,7 @@ from lib.datacheck import check as check_data
 from lib.files import Locked, locked
 from lib.matrix import default_config, load_matrix
 from lib.rundir import STATES, ResultsDir
+from lib.symbols import Symbols
 from scripts import environment, sharing
 from scripts.live_table import Row, display, tell
 from scripts.plan import changes, grows, recorded_overrides, source, unsettled, write_plan
@@ -96,7 +97,7 @@ def automatic_jobs(configs: list[RunConfig]) -> int:
 class Asked:
     """What the command line asks for: the runs, and the file and overrides that led to them."""
 
-    symbols: kconf.Symbols
+    symbols: Symbols
     configs: list[RunConfig]
     source: Path
     overrides: dict[str, str]

@@ -22,7 +22,8 @@ from lib.config import (
     symbol_of,
     with_values,
 )
-from lib.kconf import MATRIX_SYMBOLS, ROOT, field_symbols, load
+from lib.kconf import ROOT, load
+from lib.symbols import MATRIX_SYMBOLS, field_symbols
 
 SYMBOLS = kconf.defaults()
 KINDS = {int: {"int"}, float: {"float"}, bool: {"bool"}, str: {"choice", "string"}}

@@ -18,13 +18,14 @@ from lib.config import RunConfig, run_config
 from lib.data import Data
 from lib.files import read_json_lines
 from lib.rundir import RunDir
+from lib.symbols import Symbols
 from lib.trainer import Stop, train
 
 TIMES = ("time", "epoch_seconds", "evaluation_seconds", "images_per_second")
 
 
 @cache
-def symbols() -> kconf.Symbols:
+def symbols() -> Symbols:
     return kconf.load()
 
 
