@@ -237,6 +237,9 @@ class AdamWPrune(Optimizer):
         parts = [part for part in self._parts() if "exp_avg" in part.state]
         if not parts:
             return
+        for part in parts:
+            if part.weight.dim() == 4:  # had no gradient to step by, perhaps, since its memory order has changed
+                layout.follow(part.weight, part.state)
         if self.mode == "lean":
             last = self.steps == schedule.end
             self.latest = updates.hand_over(parts, self.rule, sparsity, schedule.final, self.steps, last)

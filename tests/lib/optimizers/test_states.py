@@ -14,7 +14,7 @@ from torch import nn
 from lib.optimizers.adamwadv import AdamWAdv
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.optimizers.adamwspam import AdamWSpam
-from tests.lib.optimizers.test_adamwprune import assert_equal, net, prune, run
+from tests.lib.optimizers.test_adamwprune import assert_equal, net, prune, run, set_gradients
 
 
 @pytest.mark.parametrize(
@@ -115,3 +115,22 @@ def test_a_state_of_another_optimizer_or_mode_is_refused_before_anything_is_load
         with pytest.raises(ValueError, match=message):
             optimizer.load_state_dict(state)
         assert not any(optimizer.state.values()) and optimizer.param_groups[0]["lr"] == 0.01
+
+
+@pytest.mark.parametrize("mode", ["gradual", "lean", "dynamic"])
+def test_a_mask_update_finds_weights_in_a_new_memory_order_that_have_no_gradient_yet(mode: str) -> None:
+    models = []
+    for later in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(4, 8, 3, bias=False), nn.Conv2d(8, 4, 3, bias=False))
+        optimizer = prune(model, sparsity=0.5, mode=mode, foreach=False)
+        run(model, optimizer, range(9))
+        model.to(memory_format=later)
+        for step in range(9, 12):  # an update after the last of them
+            set_gradients(model, step)
+            model[0].weight.grad = None
+            optimizer.step()
+        models.append(model)
+    for first, second in zip(*(model.parameters() for model in models), strict=True):
+        assert torch.equal(first == 0, second == 0)
+        torch.testing.assert_close(first, second)
