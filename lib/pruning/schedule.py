@@ -32,6 +32,9 @@ class CubicSchedule:
     def __post_init__(self) -> None:
         if not 0.0 <= self.final < 1.0:  # refuses NaN too
             raise ValueError(f"sparsity must be in [0, 1), got {self.final}")
+        for name, steps in (("start_step", self.start), ("end_step", self.end), ("update_interval", self.interval)):
+            if not float(steps).is_integer():  # a step that is never reached
+                raise ValueError(f"{name} must be a whole number, got {steps}")
         if self.start < 0:
             raise ValueError(f"start_step must be at least 0, got {self.start}")
         if self.end <= self.start:
