@@ -73,6 +73,7 @@ def _machine(environment: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shrink_run(run: Run, points: int) -> Run:
+    run = replace(run, samples=_of_its_device(run.samples))
     sampled_figures = sampled(run)
     if run.variant:  # its pictures show how it ended, and the memory it held until then
         before = [_pick(row, ("epoch", "time", "memory")) for row in run.metrics[:-1]]
@@ -95,6 +96,14 @@ def _shrink_run(run: Run, points: int) -> Run:
         importance=rounded(_spread(run.importance, 3), 4),
         path=None,
     )
+
+
+def _of_its_device(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of a machine with several GPUs the samples of the one that the run had memory on, else of the first."""
+    gpus = [str(row.get("gpu")) for row in samples]
+    held = [gpu for gpu, row in zip(gpus, samples, strict=True) if number(row.get("process_mib")) is not None]
+    mine = max(dict.fromkeys(held), key=held.count, default=gpus[0] if gpus else "")
+    return [row for gpu, row in zip(gpus, samples, strict=True) if gpu == mine]
 
 
 def _inference(run: Run) -> dict[str, Any] | None:

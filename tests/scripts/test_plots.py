@@ -219,6 +219,19 @@ def test_sampled_figures_of_pictures_are_those_of_the_summary_of_the_recording(t
     assert figure.peak_of(run) == pytest.approx(training["peak"] * 2**20, rel=1e-5)
 
 
+def test_samples_of_other_devices_stay_out_of_a_runs_figures(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "adamw", gpu=True)
+    alone = small(tmp_path).runs[0]
+    rows = [json.loads(line) for line in (folder / "gpu.jsonl").read_text().splitlines()]
+    lines = []
+    for row in rows:  # the first device is another's, and fuller
+        other = {name: value for name, value in row.items() if name != "process_mib"} | {"device_used_mib": 70_000}
+        lines += [json.dumps(other), json.dumps(row | {"gpu": 1})]
+    (folder / "gpu.jsonl").write_text("\n".join(lines) + "\n")
+    beside = small(tmp_path).runs[0]
+    assert beside.summary == alone.summary and beside.samples == alone.samples
+
+
 def test_published_figures_that_hold_evaluation_say_so(tmp_path: Path) -> None:
     make_run(tmp_path, "adamw")
     text = compact.to_text(small(tmp_path))
