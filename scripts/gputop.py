@@ -10,7 +10,9 @@
 
 NVIDIA is read through NVML, AMD and Intel through the kernel's files. Without a GPU the host's memory is shown.
 Memory is in MiB (2^20 bytes). What a device does not tell is left out: a gap, never a zero. The devices shown
-are those that CUDA_VISIBLE_DEVICES (or its AMD or Intel counterpart) leaves visible; --gpu names another.
+are those that CUDA_VISIBLE_DEVICES (or its AMD or Intel counterpart) leaves visible; --gpu names another. 0:1 is
+the MIG part 1 of device 0; the vendor stands before a number that two vendors' devices share, as in intel:0.
+Recordings, JSON or with --csv CSV, are read back in either form. Their `training` is all but start-up and evaluation.
 """
 
 from __future__ import annotations
@@ -159,13 +161,14 @@ def show(args: argparse.Namespace, gpus: list[Gpu], host: Host, notes: list[str]
 
     console, history = Console(), History()
     if args.once or not console.is_terminal:
-        console.print(page(snapshot(gpus, host, args.pid), history, notes, args.pid, console.width, None))
+        console.print(page(snapshot(gpus, host, args.pid), history, notes, args.pid, console.width))
         return 0
     # Ctrl-C is how a live table is meant to end
     with Live(console=console, screen=True, auto_refresh=False) as live, suppress(KeyboardInterrupt):
         for _ in ticks:
             seen = snapshot(gpus, host, args.pid)
-            live.update(page(seen, history, notes, args.pid, console.width, args.interval), refresh=True)
+            shown = page(seen, history, notes, args.pid, console.width, console.height, args.interval)
+            live.update(shown, refresh=True)
     return 0
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from .summary import MEASURES
 
 BARS = "▁▂▃▄▅▆▇█"
+AROUND = 10  # lines beside those of the GPUs: time, host, and a table of a few processes
 GAP = "·"  # a moment without a reading; an empty bar would read as zero
 UNKNOWN = Text("–", style="dim")
 
@@ -59,30 +60,52 @@ def gauge(value: float | None, top: float | None, text: str, width: int = 10) ->
     return Text.assemble(("━" * full, heat(share)), ("─" * (width - full), "dim"), f" {text}", no_wrap=True)
 
 
+def load_of(gpu: dict[str, Any]) -> float | None:
+    """Load in percent. Where only the watched processes can be asked, theirs is the load to show."""
+    return gpu.get("gpu_utilization", gpu.get("process_utilization"))
+
+
+def memory_of(gpu: dict[str, Any], width: int) -> Text:
+    """Used and total memory behind a bar of `width`; some devices tell their total alone."""
+    used, total = gpu.get("device_used_mib"), gpu.get("device_total_mib")
+    if used is None and total:
+        return Text(f"– / {total:,.0f} MiB", style="dim")
+    return gauge(used, total, f"{used or 0:,.0f}" + (f" / {total:,.0f}" if total else "") + " MiB", width)
+
+
+def one_line_each(gpus: list[dict[str, Any]], width: int) -> Table:
+    """The GPUs where three lines for each would push hosts and processes off the screen."""
+    table = Table.grid(expand=True, padding=(0, 1))
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    for _ in range(2):
+        table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    for gpu in gpus:
+        load, told = load_of(gpu), Text("  ").join(sensors(gpu, width >= 140))
+        gauges = gauge(load, 100.0, f"{load or 0:.0f} %", 6), memory_of(gpu, 6)
+        table.add_row(f"{gpu['gpu']}  {gpu['name']}", *gauges, told)
+    return table
+
+
 def device(gpu: dict[str, Any], key: Any, history: History, width: int) -> Group:
     """Three lines for one GPU: its name with power, heat and clocks, then load and memory with their past."""
-    # Where only the watched processes can be asked, theirs is the load to show.
-    load = gpu.get("gpu_utilization", gpu.get("process_utilization"))
-    used, total = gpu.get("device_used_mib"), gpu.get("device_total_mib")
-    history.add(key, "load", load)
-    history.add(key, "memory", used)
+    load = load_of(gpu)
     head = Table.grid(expand=True, padding=(0, 1))
     head.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     head.add_column(justify="right", no_wrap=True)
     head.add_row(Text(f"{gpu['gpu']}  {gpu['name']}", style="bold"), Text("   ").join(sensors(gpu, width >= 100)))
-    memory = f"{used or 0:,.0f}" + (f" / {total:,.0f}" if total else "") + " MiB"
     lines = Table.grid(padding=(0, 1))
     wide = max(28, min(36, width // 3))  # a gauge of 6 and two sizes of six digits
     for column_width in (9, wide):
         lines.add_column(width=column_width, no_wrap=True)
     lines.add_column(no_wrap=True)
     past = width - 13 - wide
-    for label, measure, value, top, text in (
-        ("   load", "load", load, 100.0, f"{load or 0:.0f} %"),
-        ("   memory", "memory", used, total, memory),
+    bar = 6 if width < 100 else 14
+    for measure, top, shown in (
+        ("load", 100.0, gauge(load, 100.0, f"{load or 0:.0f} %", bar)),
+        ("memory", gpu.get("device_total_mib"), memory_of(gpu, bar)),
     ):
-        bar = 6 if width < 100 else 14
-        lines.add_row(Text(label, style="dim"), gauge(value, top, text, bar), history.line(key, measure, top, past))
+        lines.add_row(Text(f"   {measure}", style="dim"), shown, history.line(key, measure, top, past))
     return Group(head, lines)
 
 
@@ -143,9 +166,15 @@ def processes(seen: dict[str, Any]) -> Table:
 
 
 def page(
-    seen: dict[str, Any], history: History, notes: Iterable[str], pid: int | None, width: int, every: float | None
+    seen: dict[str, Any],
+    history: History,
+    notes: Iterable[str],
+    pid: int | None,
+    width: int,
+    height: int | None = None,
+    every: float | None = None,
 ) -> Group:
-    """The whole screen for one snapshot."""
+    """The whole screen for one snapshot; `height` in lines and seconds between two where it is a live one."""
     head = Text.assemble(("gputop ", "bold"), time.strftime("%H:%M:%S", time.localtime(seen["time"])))
     if every is not None:
         head.append(f"   every {every:g} s, Ctrl-C ends", style="dim")
@@ -154,7 +183,13 @@ def page(
         parts.append(Text("No GPU to be seen; this is the host's memory.", style="yellow"))
     parts += [Text(note, style="yellow") for note in notes]
     for number, gpu in enumerate(seen["gpus"]):
-        parts.append(device(gpu, (gpu["vendor"], number), history, width))
+        history.add((gpu["vendor"], number), "load", load_of(gpu))
+        history.add((gpu["vendor"], number), "memory", gpu.get("device_used_mib"))
+    if height is not None and 3 * len(seen["gpus"]) + AROUND > height:
+        parts.append(one_line_each(seen["gpus"], width))
+    else:
+        for number, gpu in enumerate(seen["gpus"]):
+            parts.append(device(gpu, (gpu["vendor"], number), history, width))
     return Group(*parts, host_lines(seen, history, pid, width), processes(seen))
 
 

@@ -1,0 +1,63 @@
+"""Which devices gputop shows, and how they are named: by number, UUID, part and vendor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.gpu import find, hidden, label, named, visible
+from tests.scripts.fake_nvml import MIB, FakeNvml, device
+from tests.scripts.recorded import unpack
+
+
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [
+        (None, ["GPU-11", "GPU-12", "GPU-20"]),
+        ("0", ["GPU-11"]),
+        ("2,0", ["GPU-20", "GPU-11"]),
+        ("GPU-20", ["GPU-20"]),
+        ("gpu-2,1", ["GPU-20", "GPU-12"]),
+        ("GPU-1", []),  # two begin so
+        ("0,7,1", ["GPU-11"]),  # CUDA stops at the first that is not there
+        ("-1", []),
+        ("", []),
+    ],
+)
+def test_cuda_visible_devices_names_physical_devices(value: str | None, seen: list[str]) -> None:
+    gpus = find(Path("/nowhere"), FakeNvml(*(device(uuid=f"GPU-{n}", bus="x") for n in (11, 12, 20))))
+    environ = {} if value is None else {"CUDA_VISIBLE_DEVICES": value}
+    assert [gpu.ids[0] for gpu in visible(gpus, environ)] == seen
+
+
+def test_mig_part_is_found_by_its_uuid_its_number_and_nothing_ambiguous() -> None:
+    parts = [{"uuid": f"MIG-{letter}", "used": MIB, "total": 9 * MIB} for letter in ("aa11", "ab22")]
+    gpus = find(Path("/nowhere"), FakeNvml(device(parts=parts), device(uuid="GPU-2")))
+    assert [label(gpu, gpus) for gpu in gpus] == ["0:0", "0:1", 1]
+    for wanted, seen in (
+        ("MIG-aa11", ["MIG-aa11"]), ("mig-ab", ["MIG-ab22"]), ("MIG-ab22,MIG-aa11", ["MIG-ab22", "MIG-aa11"]),
+        ("MIG-a", []), ("0", ["MIG-aa11"]), ("1", ["GPU-2"]), ("1,1", ["GPU-2"]), ("0:1", ["MIG-ab22"]), ("²", []),
+    ):  # fmt: skip
+        assert [gpu.ids[0] for gpu in visible(gpus, {"CUDA_VISIBLE_DEVICES": wanted})] == seen, wanted
+
+
+def test_devices_of_two_vendors_with_the_same_number_are_told_apart(tmp_path: Path) -> None:
+    gpus = find(unpack("intel_b580_xe", tmp_path), FakeNvml(device()))
+    assert [label(gpu, gpus) for gpu in gpus] == ["nvidia:0", "intel:0", 1]
+    assert label(gpus[0], gpus[:1]) == 0
+    assert [named(gpus, wanted) for wanted in ("intel:0", "Intel:1", "0")] == [gpus[1], gpus[2], gpus[0]]
+
+
+def test_intels_mask_may_name_tiles_of_a_card(tmp_path: Path) -> None:
+    gpus = find(unpack("intel_b580_xe", tmp_path))
+    for mask, seen in (("1.0,1.1", [1]), ("1", [1]), ("0.0,1", [0, 1])):
+        assert [gpu.index for gpu in visible(gpus, {"ZE_AFFINITY_MASK": mask})] == seen
+
+
+def test_hidden_devices_are_named_with_what_hides_them() -> None:
+    gpus = find(Path("/nowhere"), FakeNvml(device()))
+    assert hidden(gpus, {}) is None and hidden(gpus, {"CUDA_VISIBLE_DEVICES": "0"}) is None
+    assert hidden([], {"CUDA_VISIBLE_DEVICES": ""}) is None
+    told = hidden(gpus, {"CUDA_VISIBLE_DEVICES": "7"}) or ""
+    assert told.startswith("hidden by CUDA_VISIBLE_DEVICES='7': 0 NVIDIA H100")
