@@ -166,9 +166,9 @@ def magnitudes(weight: Tensor) -> Scores:
 
 
 def sensitivities(weight: Tensor) -> Scores:
-    """``|w g|`` of all weights, slice by slice."""
+    """``|w g|`` of all weights, slice by slice, in float32: a product in 16 bits is often 0."""
     vector, slope = masks.flat(weight.detach()), masks.flat(gradient(weight))
-    return lambda: ((vector[a:b] * slope[a:b]).abs_() for a, b in masks.slices(vector.numel()))
+    return lambda: ((vector[a:b].float() * slope[a:b].float()).abs_() for a, b in masks.slices(vector.numel()))
 
 
 def pruned_gradients(weight: Tensor, state: State) -> Scores:

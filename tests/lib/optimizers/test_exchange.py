@@ -60,6 +60,17 @@ def test_dynamic_mode_starts_with_the_weights_of_largest_sensitivity(fused: bool
     assert scores[found].sort(descending=True).values[: keep - 3].equal(scores[best[: keep - 3]])
 
 
+def test_sensitivities_that_16_bits_cannot_hold_are_told_apart() -> None:
+    weights = [nn.Parameter((0.01 * weight.detach()).half()) for weight in layers(0)]
+    gradients = [(1e-6 * gradient).half() for gradient in slopes(0)]
+    products = [w.detach().float() * g.float() for w, g in zip(weights, gradients, strict=True)]
+    scores = torch.cat([product.abs().flatten() for product in products])
+    optimizer = optimizer_of(weights)
+    step(optimizer, weights, gradients)
+    found = torch.cat(masks_of(optimizer))
+    assert scores[found].min() >= scores[~found].max()
+
+
 @pytest.mark.parametrize("ranking", ["uniform", "erk"])
 def test_a_ranking_by_shape_gives_each_layer_its_number_from_start_to_end(ranking: str) -> None:
     weights = layers(0)
