@@ -40,7 +40,7 @@ def override(symbols: Symbols, overrides: Mapping[str, str], where: str = "comma
 
     A name that abbreviates several symbols (EPOCHS) has to take with one of them and to be a value for all that the
     chosen models have; a list of boxes has to take with each. What follows from other symbols by default follows from
-    the overrides too, also where a .config has written it down.
+    the overrides too, also where a .config has written it down; what earlier overrides have said stays.
     """
     if overrides:
         symbols.forget_defaults()
@@ -60,7 +60,7 @@ def _assign(symbols: Symbols, name: str, text: str) -> str | None:
         return f"no such symbol{nearest(name, [*AXES, *symbols.names()])}"
     fitting = _parsable(symbols, targets, text)
     for target in fitting:
-        symbols.assign(target, text)
+        symbols.assign(target, text, typed=True)
     return None if fitting else _unparsable(map(symbols.spec, targets), text)
 
 
@@ -143,5 +143,5 @@ def _tick(symbols: Symbols, prefix: str, text: str) -> str | None:
         reason = f"no such member{nearest(wrong[0], members)}" if wrong[0] else "empty value"
         return f"{reason}, allowed {', '.join(members)}"
     for member in members:
-        symbols.assign(f"{prefix}_{member}".upper(), "y" if member in wanted else "n")
+        symbols.assign(f"{prefix}_{member}".upper(), "y" if member in wanted else "n", typed=True)
     return None

@@ -27,6 +27,7 @@ class Symbols:
         self._specs: dict[str, Spec] = {}
         self._abbreviations: dict[str, list[str]] = {}
         self._axes: dict[str, list[kconfiglib.Symbol]] = {}
+        self._typed: set[str] = set()
         self.found: dict[tuple[str, str, str, str], str | None] = {}  # what config.symbol_of has looked up
 
     def __contains__(self, name: object) -> bool:
@@ -81,9 +82,14 @@ class Symbols:
         """Everything that named() knows."""
         return [*self, *self._abbreviated()]
 
-    def assign(self, name: str, text: str) -> None:
-        """Give the symbol a value that its spec can parse. Whether it takes shows in text() afterwards."""
+    def assign(self, name: str, text: str, typed: bool = False) -> None:
+        """Give the symbol a value that its spec can parse. Whether it takes shows in text() afterwards.
+
+        What was `typed`, and not read from a .config, forget_defaults() keeps.
+        """
         symbol = self.kconfig.syms[name]
+        if typed:
+            self._typed.add(name)
         if name in self._choices:
             self.kconfig.syms[f"{name}_{text}".upper()].set_value("y")
         else:
@@ -96,7 +102,7 @@ class Symbols:
         """
         for symbol in self.kconfig.unique_defined_syms:
             given, text = symbol.user_value, symbol.str_value
-            if given is not None and symbol.choice is None:
+            if given is not None and symbol.choice is None and symbol.name not in self._typed:
                 symbol.unset_value()
                 if symbol.str_value != text:
                     symbol.set_value(given)
@@ -110,9 +116,11 @@ class Symbols:
         """The symbols with `values` assigned as on a command line (the problems are yielded); at the end as before."""
         before = [(symbol, symbol.user_value) for symbol in self.kconfig.unique_defined_syms]
         chosen = [choice.user_selection for choice in self.kconfig.unique_choices]
+        typed = set(self._typed)
         try:
             yield override(self, values)
         finally:
+            self._typed = typed
             self.kconfig.unset_values()
             for symbol, value in before:
                 if value is not None:

@@ -88,3 +88,22 @@ def test_what_somebody_has_chosen_is_not_overridden_by_a_default(tmp_path):
     save(load(overrides={"ADAMWPRUNE_REGROWTH": "0.1"}), config)
     _, runs = load_matrix(config_file=config, overrides={"ADAMWPRUNE_MODE": "dynamic"})
     assert {run.regrowth for run in runs} - {None} == {0.1}
+
+
+def test_what_was_typed_holds_for_variants_too_also_where_it_is_the_default():
+    preset = ROOT / "defconfigs" / "lenet5-adamwprune"
+    arms = {"VARIANTS": "dynamic: ADAMWPRUNE_MODE=dynamic"}
+    _, runs = load_matrix(config_file=preset, overrides={**arms, "ADAMWPRUNE_REGROWTH": "0.0"})
+    assert [run.regrowth for run in runs] == [0.0, 0.0]
+
+
+def test_what_a_yaml_matrix_says_holds_also_where_it_is_the_default(tmp_path):
+    matrix = tmp_path / "matrix.yaml"
+    matrix.write_text(
+        "models: [lenet5]\noptimizers: [adamw, adamwprune]\npruning_methods: [magnitude, state]\n"
+        "sparsity_levels: [0.5]\noverrides: {ADAMWPRUNE_REGROWTH: '0.0'}\n"
+    )
+    _, runs = load_matrix(config_file=matrix, overrides={"ADAMWPRUNE_MODE": "dynamic"})
+    assert [run.regrowth for run in runs if run.optimizer == "adamwprune"] == [0.0]
+    _, runs = load_matrix(config_file=matrix, overrides={"OPTIMIZER": "adamw"})
+    assert [run.pruning_method for run in runs] == ["magnitude"]
