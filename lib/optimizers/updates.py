@@ -7,7 +7,7 @@ numbers are exact: what cannot be reached is an error, never an approximation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -170,9 +170,9 @@ def _grow(parts: Sequence[Part], bits: list[Tensor], leaving: np.ndarray, rule: 
     chosen = np.flatnonzero(leaving if rule.ranking in BY_SHAPE else absent).tolist()
     layers = []
     for index in chosen:
-        slopes = compact.pruned_gradients(parts[index].weight, parts[index].state)
-        shape = tuple(parts[index].weight.shape)
-        layers.append(Layer(f"{index} (gradient)", shape, int(absent[index]), slopes))
+        part = parts[index]
+        layer = rule.layer(index, part, compact.pruned_gradients(part.weight, part.state), int(absent[index]))
+        layers.append(replace(layer, name=f"{layer.name} (gradient)", keep=0))
     selection = Selection(layers)
     staying = absent[chosen] - leaving[chosen]
     if rule.ranking not in BY_SHAPE:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,7 +26,7 @@ def slopes(seed: int) -> list[Tensor]:
     return [torch.randn(shape, generator=generator) * 1.5**-i for i, shape in enumerate(SHAPES)]
 
 
-def optimizer_of(weights: list[nn.Parameter], **changes) -> AdamWPrune:
+def optimizer_of(weights: list[Any], **changes) -> AdamWPrune:
     options = {"sparsity": 0.8, "end_step": 20, "update_interval": 4, "min_density": 0.0} | changes
     return AdamWPrune(weights, mode="dynamic", **options)
 
@@ -138,3 +140,14 @@ def test_a_layer_without_a_gradient_neither_gives_nor_takes() -> None:
     after = masks_of(optimizer)
     assert torch.equal(before[1], after[1])
     assert not torch.equal(before[0], after[0])
+
+
+def test_a_gradient_that_is_no_number_is_told_with_the_name_of_its_layer() -> None:
+    weights = layers(0)
+    named = [(f"layer{i}", weight) for i, weight in enumerate(weights)]
+    optimizer = optimizer_of(named, regrowth=0.5, start_step=2, update_interval=2)
+    step(optimizer, weights, slopes(0))
+    gradients = slopes(1)
+    gradients[1][~masks_of(optimizer)[1].view(SHAPES[1])] = float("nan")  # of pruned weights, which only return by it
+    with pytest.raises(ValueError, match=r"layer1 \(gradient\)"):
+        step(optimizer, weights, gradients)
