@@ -85,7 +85,9 @@ def from_defaults(symbols: Symbols, model: str, options: dict[str, str]) -> RunC
         wrong.append(f"target_sparsity={sparsity}: {error}, allowed {symbols.spec('TARGET_SPARSITY').allowed}")
     if wrong:
         raise ConfigError(wrong)
-    return run_config(symbols, model, optimizer, method, share, seed=0)
+    # regrowth follows from the mode by default, and so from one that is typed; with_values tells where that is wrong
+    with symbols.changed({"ADAMWPRUNE_MODE": options["mode"]} if "mode" in options else {}):
+        return run_config(symbols, model, optimizer, method, share, seed=0)
 
 
 def flag(field: str) -> str:
