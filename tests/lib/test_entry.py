@@ -192,7 +192,8 @@ def test_a_signal_once_saves_and_the_next_start_ends_like_an_undisturbed_run(
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (code, "")
-    assert f"--output {tmp_path}" in out.splitlines()[-1]  # the folder without which nobody can go on
+    seen = entry.seen_from_here(tmp_path)
+    assert f"--output {seen}" in out.splitlines()[-1]  # the folder without which nobody can go on
     status = RunDir(tmp_path).read_status()
     assert (status["state"], status["exit_code"]) == ("interrupted", code)
     assert epochs_done(tmp_path) < 12
