@@ -83,7 +83,7 @@ def one_line_each(gpus: list[dict[str, Any]], width: int) -> Table:
     for gpu in gpus:
         load, told = load_of(gpu), Text("  ").join(sensors(gpu, width >= 140))
         gauges = gauge(load, 100.0, f"{load or 0:.0f} %", 6), memory_of(gpu, 6)
-        table.add_row(f"{gpu['gpu']}  {gpu['name']}", *gauges, told)
+        table.add_row(Text(f"{gpu['gpu']}  {gpu['name']}"), *gauges, told)
     return table
 
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from scripts import gputop
 from scripts.gpu import find
@@ -75,8 +76,6 @@ def test_devices_with_the_same_number_keep_their_own_figures_in_a_recording(tmp_
 
 
 def test_many_devices_leave_room_for_the_processes_on_a_low_terminal() -> None:
-    from rich.console import Console
-
     nvml = FakeNvml(*[device(uuid=f"GPU-{n}", load=(10 * n, 1), compute=[process(os.getpid(), 900)]) for n in range(8)])
     gpus = find(NOWHERE, nvml)
     for height, lines_each in ((24, 1), (60, 3)):
@@ -88,6 +87,13 @@ def test_many_devices_leave_room_for_the_processes_on_a_low_terminal() -> None:
         assert "70 %" in rows[first + (lines_each > 1)]
         assert "20,000 / 81,559 MiB" in rows[first + (2 if lines_each > 1 else 0)]
         assert next(i for i, row in enumerate(rows) if str(os.getpid()) in row) < height
+
+
+def test_a_name_with_brackets_stands_on_the_screen_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = snapshot(find(nvml=FakeNvml(device(name="oddity [/x]"))), Host())
+    for height in (8, 80):  # one line each, and three
+        Console(width=100).print(page(seen, History(), [], None, 100, height))
+        assert "oddity [/x]" in capsys.readouterr().out
 
 
 def test_total_memory_is_shown_where_a_device_tells_no_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
