@@ -84,8 +84,7 @@ def headline(results: Results, most: int = 8, pruned_only: bool = False) -> list
         plain, variants = ([g for g in at if bool(g.first.variant) == wanted] for wanted in (False, True))
         if name == "adamw" and not pruned_only:
             chosen += [g for g in mine if g.first.method == "none"]
-        chosen += plain[:1] or mine[:1]
-        chosen += variants
+        chosen += [*plain[:1], *variants] or mine[:1]
     return chosen[-most:]  # AdamWPrune, which this is about, is last
 
 

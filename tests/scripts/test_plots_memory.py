@@ -14,7 +14,7 @@ from matplotlib.text import Annotation
 
 from scripts import compact, plots, reading
 from scripts.plots import categories, choice, figures, labels, look, memory, overview, tradeoffs
-from scripts.runs import Results
+from scripts.runs import Results, Run
 from tests.scripts.fake_results import PARAMETERS, compare_matrix, make_results, make_study, samples_of
 
 
@@ -75,6 +75,18 @@ def test_a_variant_without_plain_runs_is_shown_and_one_without_a_done_run_is_not
     shown, told = choice.of_memory(small(study))
     assert {run.variant for run in shown.runs} == {"", "lamp"}
     assert told[0].startswith("Left out: 3 variants") and "and 3 more" in told[1]
+
+
+def test_of_many_configurations_a_variant_whose_plain_run_failed_is_shown_once() -> None:
+    def run(optimizer: str, method: str, variant: str | None = None, **more: Any) -> Run:
+        config = {"model": "lenet5", "optimizer": optimizer, "pruning_method": method, "target_sparsity": 0.7}
+        return Run(f"{optimizer}_{method}_{variant}", config | {"variant": variant}, **more)
+
+    done: dict[str, Any] = {"status": {"state": "done"}, "summary": {"final_accuracy": 90.0}}
+    runs = [run(o, m, **done) for o in ("sgd", "adam", "adamw", "adamwadv") for m in ("magnitude", "movement")]
+    runs += [run("adamwprune", "state", status={"state": "failed"}), run("adamwprune", "state", "lean", **done)]
+    shown = [group.key for group in choice.headline(Results("many", tuple(runs)))]
+    assert len(shown) == len(set(shown)) == 5
 
 
 def test_the_mean_of_a_variant_outlives_the_data_file_and_no_epoch_stands_for_those_before(study: Path) -> None:
