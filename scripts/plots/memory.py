@@ -145,7 +145,7 @@ def memory_timeline(results: Results) -> Picture:
         label = next(g.label for g in groups if shaded in g.runs)
         missing.insert(0, f"Shaded: the phases of {label}; each run is its first seed.")
     parts = ([figure_of.name] if figure_of else []) + (
-        ["bytes of state, counted from the tensors"] if with_states else []
+        ["state, counted from the tensors"] if with_states else []
     )
     title = "Memory over time: " + "; ".join(parts)
     legend = look.keys(groups, results)
