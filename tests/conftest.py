@@ -33,6 +33,16 @@ settings.register_profile("project", deadline=None, max_examples=50)
 settings.load_profile("project")
 
 
+@pytest.fixture
+def signals_as_before() -> Iterator[None]:
+    """main() called in this process leaves its handlers behind."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
 @pytest.fixture(autouse=True)
 def denormals() -> Iterator[None]:
     """A run in this process has denormal numbers flushed to zero; the next test may need them."""

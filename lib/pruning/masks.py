@@ -115,7 +115,7 @@ def flat(tensor: Tensor) -> Tensor:
     """
     if tensor.is_contiguous():
         return tensor.view(-1)
-    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+    if is_dense(tensor):
         return tensor.permute(0, 2, 3, 1).view(-1)
     raise ValueError(
         f"prunable tensors must be contiguous or channels_last, got shape {tuple(tensor.shape)} "

@@ -1,0 +1,43 @@
+"""Runs of LeNet-5 started as a user starts them: train.py as a process, or its main() in this one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lib import entry
+from lib.rundir import RunDir
+from tests.lib.training import lenet5, metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = str(ROOT / "lenet5" / "train.py")
+
+
+def options(**changes: Any) -> list[str]:
+    """A run of a few seconds: --name value for each field that differs from its default."""
+    small = {"dataset": "mnist5k", "train_images": 256, "batch_size": 64, "epochs": 2, "threads": 1, "monitor": "n"}
+    return [word for name, value in (small | changes).items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def start(*words: str, **more: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, TRAIN, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+    )
+
+
+def wait_for(condition: Any, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def epochs_done(path: Path) -> int:
+    return len(metrics(path)) if RunDir(path).metrics.exists() else 0
+
+
+def main(output: Path, build_model: Any = lenet5, **changes: Any) -> int:
+    return entry.main("lenet5", build_model, [*options(**changes), "--output", str(output)])
