@@ -108,6 +108,7 @@ bench: packages ## measure speed; COMPARE=old.json shows what changed
 .PHONY: check
 check: packages-dev ## lint, types and tests
 	$(Q)$(python) -m ruff check .
+	$(Q)$(python) -m ruff format --check .
 	$(Q)$(python) -m mypy
 	$(Q)$(python) -m pytest -m "not soak"
 

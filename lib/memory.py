@@ -53,9 +53,7 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(item)
 
 
-def account(
-    model: nn.Module, optimizer: torch.optim.Optimizer, pruner: HoldsBytes | None = None
-) -> dict[str, int]:
+def account(model: nn.Module, optimizer: torch.optim.Optimizer, pruner: HoldsBytes | None = None) -> dict[str, int]:
     """Bytes held by weights, gradients, buffers, optimizer state and pruning state right now.
 
     Without a pruner all of `optimizer.state` is optimizer state. With one the pruner says how the last two

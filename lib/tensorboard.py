@@ -94,9 +94,7 @@ class Events:
     A file that cannot be written is told once, through `warn`, and disturbs nothing: the metrics are elsewhere.
     """
 
-    def __init__(
-        self, folder: Path, history: Iterable[Mapping[str, Any]] = (), warn: Callable[[str], object] = print
-    ):
+    def __init__(self, folder: Path, history: Iterable[Mapping[str, Any]] = (), warn: Callable[[str], object] = print):
         self.warn, self.broken = warn, False
         now = time.time()
         self.path = folder / f"{PREFIX}{int(now)}.{os.getpid()}"

@@ -54,9 +54,7 @@ def _adamw(config: RunConfig, groups: Groups, total_steps: int) -> Optimizer:
 
 def _adamwadv(config: RunConfig, groups: Groups, total_steps: int) -> Optimizer:
     assert config.clip_norm is not None
-    return AdamWAdv(
-        groups, clip_norm=config.clip_norm, amsgrad=bool(config.amsgrad), **_common(config, groups)
-    )
+    return AdamWAdv(groups, clip_norm=config.clip_norm, amsgrad=bool(config.amsgrad), **_common(config, groups))
 
 
 def _adamwspam(config: RunConfig, groups: Groups, total_steps: int) -> Optimizer:

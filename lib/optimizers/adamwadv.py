@@ -43,9 +43,7 @@ class AdamWAdv(torch.optim.AdamW):
     ) -> None:
         if not 0.0 <= clip_norm < float("inf"):
             raise ValueError(f"clip_norm must be in [0, inf), got {clip_norm}")
-        super().__init__(
-            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, foreach=foreach, fused=fused
-        )
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, foreach=foreach, fused=fused)
         self.clip_norm = clip_norm
         self._step_supports_amp_scaling = False  # gradients must be unscaled before they are clipped
 

@@ -52,9 +52,7 @@ class AdamWSpam(torch.optim.AdamW):
             raise ValueError(f"reset_interval must be at least 0, got {reset_interval}")
         if reset_warmup < 0:
             raise ValueError(f"reset_warmup must be at least 0, got {reset_warmup}")
-        super().__init__(
-            params, lr, betas, eps, weight_decay, maximize=maximize, foreach=foreach, fused=fused
-        )
+        super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize, foreach=foreach, fused=fused)
         self.spike_threshold = spike_threshold
         self.reset_interval = reset_interval
         self.reset_warmup = reset_warmup

@@ -83,9 +83,7 @@ def prune(parts: Sequence[Part], rule: Rule, sparsity: float, exchange: float, s
     size = sum(part.weight.numel() for part in parts)
     survivors = sum(part.held for part in parts)
     remain = min(size - round(sparsity * size), survivors)
-    layers = [
-        rule.layer(i, p, compact.scores(*p, rule.criterion, rule.exponent), p.held) for i, p in enumerate(parts)
-    ]
+    layers = [rule.layer(i, p, compact.scores(*p, rule.criterion, rule.exponent), p.held) for i, p in enumerate(parts)]
     selection = Selection(layers)
     numbers = selection.numbers(survivors - remain, rule.ranking)
     update = Update(step, 1 - remain / size, selection.upper, numbers)
@@ -141,9 +139,7 @@ def _cut(parts: Sequence[Part], selection: Selection, numbers: np.ndarray) -> li
     return [compact.drop(part.weight, {}, kept(*cut)) for part, cut in zip(parts, cuts, strict=True)]
 
 
-def _leaving(
-    selection: Selection, numbers: np.ndarray, parts: Sequence[Part], rule: Rule, share: float
-) -> np.ndarray:
+def _leaving(selection: Selection, numbers: np.ndarray, parts: Sequence[Part], rule: Rule, share: float) -> np.ndarray:
     """How many survivors of each layer give their place to pruned weights, beyond what the ramp prunes.
 
     The least important ones wherever they are, or that share of every layer where the ranking goes by shape. Layers

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 MASKED: dict[str, type[MaskedPruner]] = {"magnitude": Magnitude, "movement": Movement}
 
 
-def build(
-    config: RunConfig, model: nn.Module, optimizer: torch.optim.Optimizer, total_steps: int
-) -> Pruner:
+def build(config: RunConfig, model: nn.Module, optimizer: torch.optim.Optimizer, total_steps: int) -> Pruner:
     """The pruner of a run of ``total_steps`` optimizer steps."""
     if config.pruning_method == "none":
         return Pruner(model, optimizer, prunable_parameters(model))

@@ -5,9 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 
-def prunable_parameters(
-    model: nn.Module, prune_first: bool = True, prune_last: bool = True
-) -> dict[str, nn.Parameter]:
+def prunable_parameters(model: nn.Module, prune_first: bool = True, prune_last: bool = True) -> dict[str, nn.Parameter]:
     """Weights that pruning may touch, by name, in the order of the model.
 
     Args:

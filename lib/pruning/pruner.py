@@ -26,9 +26,7 @@ class Pruner:
         weights: the prunable weights by name (see ``prunable_parameters``).
     """
 
-    def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor]
-    ) -> None:
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor]) -> None:
         self.model = model
         self.optimizer = optimizer
         self.weights = dict(weights)
@@ -151,9 +149,7 @@ class MaskedPruner(Pruner):
             for start, stop in masks.slices(size):
                 yield self.scores(name, start, stop)
 
-        return Layer(
-            name, tuple(weight.shape), size, scores, keep=survivors_at_least(size, self.min_density)
-        )
+        return Layer(name, tuple(weight.shape), size, scores, keep=survivors_at_least(size, self.min_density))
 
     @torch.no_grad()
     def _update_masks(self) -> None:

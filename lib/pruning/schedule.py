@@ -61,9 +61,7 @@ class CubicSchedule:
         return self.is_update(step) or (self.final > 0.0 and 0 < step <= self.start and step % self.interval == 0)
 
     @classmethod
-    def from_fractions(
-        cls, final: float, start: float, end: float, interval: int, total_steps: int
-    ) -> CubicSchedule:
+    def from_fractions(cls, final: float, start: float, end: float, interval: int, total_steps: int) -> CubicSchedule:
         """Schedule of a run of ``total_steps`` whose ramp lies between two fractions of it."""
         first = math.floor(start * total_steps)
         return cls(final, first, max(math.floor(end * total_steps), first + 1), interval)

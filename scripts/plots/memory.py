@@ -144,9 +144,7 @@ def memory_timeline(results: Results) -> Picture:
     else:
         label = next(g.label for g in groups if shaded in g.runs)
         missing.insert(0, f"Shaded: the phases of {label}; each run is its first seed.")
-    parts = ([figure_of.name] if figure_of else []) + (
-        ["state, counted from the tensors"] if with_states else []
-    )
+    parts = ([figure_of.name] if figure_of else []) + (["state, counted from the tensors"] if with_states else [])
     title = "Memory over time: " + "; ".join(parts)
     legend = look.keys(groups, results)
     figure, axes = look.sheet(title, results, (count, 1), (10.0, 2.9), legend, missing, sharex=True)

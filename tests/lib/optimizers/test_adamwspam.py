@@ -96,8 +96,11 @@ def test_a_saved_state_keeps_its_place_between_resets() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [({"spike_threshold": -1.0}, "spike_threshold"), ({"reset_interval": -1}, "reset_interval"),
-     ({"reset_warmup": -1}, "reset_warmup")],
+    [
+        ({"spike_threshold": -1.0}, "spike_threshold"),
+        ({"reset_interval": -1}, "reset_interval"),
+        ({"reset_warmup": -1}, "reset_warmup"),
+    ],
 )
 def test_bad_arguments_are_named(settings: dict[str, float], named: str) -> None:
     with pytest.raises(ValueError, match=named):
