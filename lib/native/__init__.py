@@ -23,7 +23,7 @@ LEAST_SHARE = 1 << 17  # weights; waking a thread costs more than it saves for f
 
 
 class Settings(ctypes.Structure):
-    """``struct settings`` of step.c."""
+    """``struct settings`` of step.h."""
 
     _fields_ = tuple(
         (name, ctypes.c_float) for name in ("decay", "weight1", "beta2", "weight2", "root2", "eps", "step_size", "sign")
@@ -31,7 +31,7 @@ class Settings(ctypes.Structure):
 
 
 class Slice(ctypes.Structure):
-    """``struct slice`` of step.c."""
+    """``struct slice`` of step.h."""
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("w", "g", "m", "v", "bits")),
@@ -40,14 +40,20 @@ class Slice(ctypes.Structure):
     )
 
 
-class Rest(ctypes.Structure):
-    """``struct rest`` of lean.c."""
+class Lean(ctypes.Structure):
+    """``struct lean`` of lean.c."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("w", "g", "bits", "scales")),
-        *((name, ctypes.c_long) for name in ("length", "place", "size")),
+        ("held", Slice),
+        ("scales", ctypes.c_void_p),
+        *((name, ctypes.c_long) for name in ("length", "place")),
         ("decay", ctypes.c_float),
     )
+
+    @property
+    def size(self) -> int:
+        """How many weights the slice has."""
+        return int(self.held.size)
 
 
 class Rows(NamedTuple):
@@ -151,9 +157,9 @@ def step(slices: Sequence[Slice]) -> None:
     _run(_library().adamw_compact, slices)
 
 
-def scaled_step(rests: Sequence[Rest]) -> None:
-    """Gradient steps of the weights that hold no moments, in place, on as many threads as torch uses."""
-    _run(_library().scaled_step, rests)
+def lean_step(slices: Sequence[Lean]) -> None:
+    """The same, and gradient steps of the weights that hold no moments."""
+    _run(_library().lean_step, slices)
 
 
 def _run(function: Callable[[Any, int], None], slices: Sequence[Any]) -> None:

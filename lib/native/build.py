@@ -20,7 +20,7 @@ FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shar
 _TYPES = {"p": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctypes.c_float}
 _ARGUMENTS = {
     "adamw_compact": "pl",
-    "scaled_step": "pl",
+    "lean_step": "pl",
     "ones": "plp",
     "fisher": "ppplfip",
     "fisher_lean": "pppplllfip",

@@ -1,16 +1,13 @@
 /* Weights that hold no moments and share what their row holds: steps, scores and joining of AdamWPrune's lean mode. */
 
 #include "bits.h"
+#include "step.h"
 
-/* What a step of those weights of a slice that hold no moments needs. */
-
-struct rest {
-    float *w;            /* the slice's weights */
-    const float *g;      /* their gradients */
-    const uint8_t *bits; /* which of them hold moments, from a whole byte on */
-    const float *scales; /* what the gradients of each row of the tensor are multiplied by */
+/* What a step of a slice needs of which only some weights hold moments. */
+struct lean {
+    struct slice held;   /* for those that do: their mask, moments and settings */
+    const float *scales; /* for the others: what the gradients of each row of the tensor are multiplied by */
     long length, place;  /* of a row; of the slice's first weight in the tensor */
-    long size;           /* number of weights */
     float decay;         /* lr * weight_decay */
 };
 
@@ -71,22 +68,43 @@ static inline int is_pruned(float w)
 }
 
 /* w -= scale * g + decay * w where no moments are held and nothing is pruned. */
-void scaled_step(const struct rest *slices, long number)
+static void scaled_block(const struct lean *s, long start, int length)
 {
     float scale[BLOCK], without[BLOCK + 8];
-    for (const struct rest *s = slices; s < slices + number; s++)
-        for (long start = 0; start < s->size; start += BLOCK) {
-            const int length = s->size - start < BLOCK ? (int)(s->size - start) : BLOCK;
-            const uint8_t *bits = s->bits + start / 8;
-            float *restrict w = s->w + start;
-            const float *restrict g = s->g + start;
-            spread(s->scales, s->length, s->place + start, length, scale);
-            for (int byte = 0; byte < (length + 7) / 8; byte++)
-                memcpy(without + 8 * byte, without_of[bits[byte]], sizeof without_of[0]);
-            for (int i = 0; i < length; i++) {
-                const float change = g[i] * scale[i] + s->decay * w[i];
-                w[i] -= without[i] != 0.0f && !is_pruned(w[i]) ? change : 0.0f;
-            }
+    const uint8_t *bits = s->held.bits + start / 8;
+    float *restrict w = s->held.w + start;
+    const float *restrict g = s->held.g + start;
+    spread(s->scales, s->length, s->place + start, length, scale);
+#ifdef __AVX512F__
+    if (length == BLOCK) {
+        const __m512 decay = _mm512_set1_ps(s->decay);
+        const __m512i pruned = _mm512_set1_epi32(INT32_MIN);
+        for (int i = 0; i < BLOCK; i += 16) {
+            const __m512 here = _mm512_loadu_ps(w + i);
+            const uint16_t held = (uint16_t)(bits[i / 8] | bits[i / 8 + 1] << 8);
+            const uint16_t rest = (uint16_t)~held & _mm512_cmpneq_epi32_mask(_mm512_castps_si512(here), pruned);
+            const __m512 change = _mm512_fmadd_ps(_mm512_loadu_ps(g + i), _mm512_loadu_ps(scale + i), decay * here);
+            _mm512_mask_storeu_ps(w + i, rest, here - change);
+        }
+        return;
+    }
+#endif
+    for (int byte = 0; byte < (length + 7) / 8; byte++)
+        memcpy(without + 8 * byte, without_of[bits[byte]], sizeof without_of[0]);
+    for (int i = 0; i < length; i++) {
+        const float change = g[i] * scale[i] + s->decay * w[i];
+        w[i] -= without[i] != 0.0f && !is_pruned(w[i]) ? change : 0.0f;
+    }
+}
+
+/* One step of all weights, block by block, so that memory is gone through once: AdamW's of those that hold moments. */
+void lean_step(const struct lean *slices, long number)
+{
+    for (const struct lean *s = slices; s < slices + number; s++)
+        for (long start = 0, done = 0; start < s->held.size; start += BLOCK) {
+            const long left = s->held.size - start;
+            done += adamw_block(&s->held, start, done);
+            scaled_block(s, start, left < BLOCK ? (int)left : BLOCK);
         }
 }
 

@@ -1,27 +1,7 @@
 /* Steps of weights whose moments are held for the survivors of a mask only. */
 
 #include "bits.h"
-
-/* What one AdamW step of a slice needs. */
-
-struct settings {
-    float decay;         /* 1 - lr * weight_decay */
-    float weight1;       /* 1 - beta1 */
-    float beta2, weight2; /* beta2, 1 - beta2 */
-    float root2;         /* sqrt(1 - beta2^t) */
-    float eps;
-    float step_size;     /* -lr / (1 - beta1^t) */
-    float sign;          /* -1 to maximize */
-};
-
-struct slice {
-    float *w;            /* its weights */
-    const float *g;      /* their gradients */
-    float *m, *v;        /* the moments of its survivors */
-    const uint8_t *bits; /* its mask, from a whole byte on */
-    long size;           /* number of weights */
-    struct settings settings;
-};
+#include "step.h"
 
 static void update(float *restrict w, const float *restrict g, float *restrict m, float *restrict v, int count,
                    const struct settings *settings)
@@ -83,14 +63,18 @@ static int step_whole_block(const struct slice *s, long start, float *m, float *
 }
 #endif
 
+int adamw_block(const struct slice *s, long start, long done)
+{
+    const long left = s->size - start;
+    if (left >= BLOCK)
+        return step_whole_block(s, start, s->m + done, s->v + done);
+    return step_block(s, start, (int)left, s->m + done, s->v + done);
+}
+
 /* One AdamW step of the survivors. Formulas and order of operations are those of torch's fused AdamW on the CPU. */
 void adamw_compact(const struct slice *slices, long number)
 {
-    for (const struct slice *s = slices; s < slices + number; s++) {
-        long done = 0, start = 0;
-        for (; start + BLOCK <= s->size; start += BLOCK)
-            done += step_whole_block(s, start, s->m + done, s->v + done);
-        if (start < s->size)
-            step_block(s, start, (int)(s->size - start), s->m + done, s->v + done);
-    }
+    for (const struct slice *s = slices; s < slices + number; s++)
+        for (long start = 0, done = 0; start < s->size; start += BLOCK)
+            done += adamw_block(s, start, done);
 }

@@ -283,10 +283,10 @@ class AdamWPrune(Optimizer):
             dense.append((weight, slope, state["exp_avg"], state["exp_avg_sq"], state["step"]))
         if dense:
             compact.adamw_step(group, *(list(column) for column in zip(*dense, strict=True)))
-        if pruned:
-            compact.step(pruned, group)
-            if with_rows := [(weight, state) for weight, state in pruned if "row_avg_sq" in state]:
-                lean.step(with_rows, group)
+        if alone := [(weight, state) for weight, state in pruned if "row_avg_sq" not in state]:
+            compact.step(alone, group)
+        if with_rows := [(weight, state) for weight, state in pruned if "row_avg_sq" in state]:
+            lean.step(with_rows, group)
 
 
 def _prunable(weight: Tensor, group: dict[str, Any]) -> bool:

@@ -70,7 +70,7 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None
         if group["fused"] and all(map(native.here, held)):
             state["step"] += 1
             gradients.append(slope)
-            compiled += _compiled_slices(vector, slope, weight, state, group)
+            compiled += compiled_slices(vector, slope, weight, state, group)
         elif group["fused"] and on_gpu(*held, state["step"]):
             on_gpus.setdefault(weight.device, []).append((vector, slope, state))
         else:
@@ -96,7 +96,7 @@ def triton_step() -> Any:
     return kernels
 
 
-def _compiled_slices(
+def compiled_slices(
     vector: Tensor, slope: Tensor, weight: Tensor, state: State, group: dict[str, Any]
 ) -> Iterator[native.Slice]:
     """Addresses of each slice's weights, gradients, moments and bits."""

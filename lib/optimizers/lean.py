@@ -89,32 +89,45 @@ def prune(weight: Tensor, alive: Tensor, last: bool) -> None:
 
 
 def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None:
-    """Step the weights that hold no moments, in place, after the others have been stepped::
+    """AdamW's update of the weights that hold moments, and steps of the others, in place::
 
         u <- beta2 u + (1 - beta2) mean(g^2)     over a row
         w <- w - lr * weight_decay * w - lr * g / (sqrt(u / (1 - beta2^t)) + eps)
+
+    With ``fused`` compiled code takes both in one go, where it can be built. On a GPU one follows the other.
 
     Args:
         tensors: prunable weights, each with its state.
         group: the parameter group with its settings.
     """
     decay = float(group["lr"]) * group["weight_decay"]
-    compiled: list[native.Rest] = []
+    compiled: list[native.Lean] = []
     on_gpus: dict[torch.device, list[tuple[Tensor, Tensor, Tensor, Tensor]]] = {}
     pairs = [(masks.flat(weight.detach()), masks.flat(compact.gradient(weight))) for weight, _ in tensors]
     states = [state for _, state in tensors]
+    at_once = [bool(group["fused"]) and _is_here(*pair, state) for pair, state in zip(pairs, states, strict=True)]
+    compact.step([tensor for tensor, both in zip(tensors, at_once, strict=True) if not both], group)
+    for state, both in zip(states, at_once, strict=True):
+        if both:
+            state["step"] += 1
     scales = _scales([slope for _, slope in pairs], states, group)
-    for (vector, slope), state, scale in zip(pairs, states, scales, strict=True):
-        if group["fused"] and all(map(native.here, (vector, slope, scale))):
-            compiled += _compiled_slices(vector, slope, scale, state["mask"], decay)
+    for (weight, state), (vector, slope), scale, both in zip(tensors, pairs, scales, at_once, strict=True):
+        if both:
+            held = compact.compiled_slices(vector, slope, weight, state, group)
+            compiled += _compiled_slices(held, vector, scale, decay)
         elif group["fused"] and compact.on_gpu(vector, slope, scale):
             on_gpus.setdefault(vector.device, []).append((vector, slope, state["mask"], scale))
         else:
             _step(vector, slope, scale, state["mask"], decay)
     if compiled:
-        native.scaled_step(compiled)
+        native.lean_step(compiled)
     for parts in on_gpus.values():
         compact.triton_step().scaled_step(parts, decay)
+
+
+def _is_here(vector: Tensor, slope: Tensor, state: State) -> bool:
+    """Whether compiled code takes this tensor."""
+    return all(map(native.here, (vector, slope, state["exp_avg"], state["exp_avg_sq"], state["row_avg_sq"])))
 
 
 def _scales(slopes: Sequence[Tensor], states: Sequence[State], group: dict[str, Any]) -> Sequence[Tensor]:
@@ -137,13 +150,11 @@ def _scales(slopes: Sequence[Tensor], states: Sequence[State], group: dict[str, 
 
 
 def _compiled_slices(
-    vector: Tensor, slope: Tensor, scales: Tensor, bits: Tensor, decay: float
-) -> Iterator[native.Rest]:
-    w, g, mask, rows = (tensor.data_ptr() for tensor in (vector, slope, bits, scales))
+    held: Iterator[native.Slice], vector: Tensor, scales: Tensor, decay: float
+) -> Iterator[native.Lean]:
     length = vector.numel() // scales.numel()
-    for start, stop in masks.slices(vector.numel()):
-        addresses = (w + 4 * start, g + 4 * start, mask + start // 8, rows)
-        yield native.Rest(*addresses, length, start, stop - start, decay)
+    for part, (start, _) in zip(held, masks.slices(vector.numel()), strict=True):
+        yield native.Lean(part, scales.data_ptr(), length, start, decay)
 
 
 def _step(vector: Tensor, slope: Tensor, scales: Tensor, bits: Tensor, decay: float) -> None:
