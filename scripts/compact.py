@@ -212,6 +212,7 @@ def to_text(results: Results) -> str:
     """Shrunk results as JSON, a run a line, so that a change shows as a small difference."""
     head = {
         "name": results.name,
+        "chosen_by": results.chosen_by,
         "overrides": {name: value for name, value in results.overrides.items() if not name.endswith("_DIR")},
         "environment": results.environment,
         "planned": list(results.planned),
@@ -230,4 +231,7 @@ def from_text(text: str) -> Results:
         fields = {name: packed[name] for name in ("name", "config", "status", "summary")}
         runs.append(Run(**fields, **tables, importance=packed.get("importance", [])))
     planned, overrides = tuple(data["planned"]), data["overrides"]
-    return Results(data["name"], tuple(runs), data["environment"], planned=planned, overrides=overrides)
+    chosen_by = data.get("chosen_by", "")
+    return Results(
+        data["name"], tuple(runs), data["environment"], planned=planned, overrides=overrides, chosen_by=chosen_by
+    )

@@ -9,11 +9,14 @@ from typing import Any
 
 import yaml
 
+from lib import kconf
 from lib.config import ConfigError, RunConfig, differences
 from lib.files import Locked, read_json, write_atomic, write_json
 from lib.rundir import ResultsDir, RunDir
+from lib.symbols import Symbols
 from lib.yamltext import parse_yaml
 
+ROOT = Path(__file__).resolve().parents[1]
 SETTLED = ("done", "diverged")  # training a diverged run again would end the same way
 
 
@@ -89,6 +92,22 @@ def source(folder: ResultsDir) -> Path:
     return path if path.suffix in (".yaml", ".yml") else folder.config
 
 
+def chosen_by(file: Path) -> str:
+    """What chose the runs of a configuration: `defconfig-NAME` where the file is that preset's unchanged, `menuconfig`
+    where it is not, or the name of a YAML matrix."""
+    if file.suffix in (".yaml", ".yml"):
+        return file.name
+    symbols = kconf.load(ROOT, file)
+    preset = ROOT / "defconfigs" / symbols.text("PRESET")
+    if preset.is_file() and _texts(kconf.load(ROOT, preset)) == _texts(symbols):
+        return f"defconfig-{preset.name}"
+    return "menuconfig"
+
+
+def _texts(symbols: Symbols) -> dict[str, str]:
+    return {name: symbols.text(name) for name in symbols}
+
+
 def write_plan(
     folder: ResultsDir,
     configs: list[RunConfig],
@@ -117,9 +136,10 @@ def write_plan(
 
 
 def write_matrix(folder: ResultsDir, configs: list[RunConfig], source: Path, overrides: Mapping[str, str]) -> None:
-    """Write matrix.yaml: the runs in order, what they span, and the overrides of the command line."""
+    """Write matrix.yaml: the runs in order, what chose them, what they span, and the overrides of the command line."""
     matrix = {
         "runs": [config.run_id for config in configs],
+        "chosen_by": _matrix(folder).get("chosen_by") or chosen_by(source),
         "source": str(source.absolute()),
         "overrides": dict(overrides),
         "models": list(dict.fromkeys(config.model for config in configs)),

@@ -83,6 +83,7 @@ def load(path: Path) -> Results:
         path=path,
         planned=tuple(map(str, planned)) if isinstance(planned, list | dict) else (),
         overrides=overrides if isinstance(overrides, dict) else {},
+        chosen_by=str(matrix.get("chosen_by") or ""),
     )
 
 

@@ -258,6 +258,7 @@ class Results:
     path: Path | None = None
     planned: tuple[str, ...] = ()  # run ids of the matrix, where it is known
     overrides: dict[str, Any] = field(default_factory=dict)  # the NAME=value it was started with
+    chosen_by: str = ""  # `defconfig-NAME`, `menuconfig` or a YAML file; unknown in folders of older versions
 
     @property
     def models(self) -> list[str]:
@@ -288,10 +289,12 @@ class Results:
 
     @property
     def command(self) -> str:
-        """The make command that repeats this, for a shell; folders of the user's machine are left out."""
+        """The command that repeats this, for a shell; folders of the user's machine are left out."""
         given = [f"{n}={shlex.quote(str(value))}" for n, value in self.overrides.items() if not n.endswith("_DIR")]
-        choose = "menuconfig" if self.preset == "custom" else f"defconfig-{self.preset}"
-        return " ".join([f"make {choose} && make", *given])
+        chosen = self.chosen_by or ("menuconfig" if self.preset == "custom" else f"defconfig-{self.preset}")
+        if chosen.endswith((".yaml", ".yml")):
+            return " ".join(["python scripts/run_matrix.py --config", shlex.quote(chosen), *given])
+        return " ".join([f"make {chosen} && make", *given])
 
     @cached_property
     def groups(self) -> list[Group]:
