@@ -16,7 +16,8 @@ from typing import Any
 
 from lib.files import jsonable
 from scripts.gpu.summary import of_training
-from scripts.runs import CATEGORIES, Results, Run, number
+from scripts.names import CATEGORIES
+from scripts.runs import Results, Run, number
 
 LIMIT = 300 * 1024  # bytes of one data file; git keeps every version of it
 SAMPLED = ("process_mib", "device_used_mib", "host_rss_mib")

@@ -6,8 +6,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from scripts.names import MEMORY_FIGURES, MIB, MODEL_NAMES
 from scripts.reading import load
-from scripts.runs import MEMORY_FIGURES, MIB, MODEL_NAMES, Results, Stat
+from scripts.runs import Results, Stat
 from scripts.tables import GAP, print_table, shortened
 
 

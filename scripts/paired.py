@@ -10,7 +10,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scripts.runs import MODEL_NAMES, Group, Results, Run
+from scripts.names import MODEL_NAMES
+from scripts.runs import Group, Results, Run
 from scripts.tables import GAP
 
 HEADINGS = ("configuration", "target %", "n", "accuracy %", "minus dense", "p", "minus state", "p")

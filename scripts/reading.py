@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.files import read_json, read_json_lines
 from lib.rundir import FOLDER, RunDir
 from lib.yamltext import parse_yaml
-from scripts.runs import METHODS, OPTIMIZERS, Results, Run, number
+from scripts.names import METHODS, OPTIMIZERS
+from scripts.runs import Results, Run, number
 
 _RUN_ID = re.compile(
     r"(?P<model>[^_]+)_(?P<optimizer>[^_]+)_(?P<pruning_method>[^_]+)(_(?P<percent>\d+(\.\d+)?))?"

@@ -27,8 +27,9 @@ sys.path.insert(0, str(ROOT))
 from lib.files import write_atomic
 from lib.rundir import ResultsDir, RunDir
 from scripts import compact, results, update_graphs
+from scripts.names import MODEL_NAMES
 from scripts.reading import find, load
-from scripts.runs import MODEL_NAMES, Results, Run, number
+from scripts.runs import Results, Run, number
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 LOG_LINES = 40

@@ -25,17 +25,9 @@ sys.path.insert(0, str(ROOT))
 from lib.files import write_atomic
 from lib.rundir import ResultsDir
 from scripts import paired
+from scripts.names import MEMORY_FIGURES, MIB, MODEL_NAMES, OPTIMIZER_NAMES, method_name
 from scripts.reading import find, load
-from scripts.runs import (
-    MEMORY_FIGURES,
-    MIB,
-    MODEL_NAMES,
-    OPTIMIZER_NAMES,
-    Group,
-    Results,
-    Stat,
-    method_name,
-)
+from scripts.runs import Group, Results, Stat
 from scripts.tables import GAP, print_table, reader_left, shortened
 
 HEADINGS = (

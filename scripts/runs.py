@@ -12,25 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-OPTIMIZERS = ("sgd", "adam", "adamw", "adamwadv", "adamwspam", "adamwprune")
-METHODS = ("none", "magnitude", "movement", "state")
-OPTIMIZER_NAMES = {
-    "sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adamwadv": "AdamWAdv", "adamwspam": "AdamWSPAM",
-    "adamwprune": "AdamWPrune",
-}  # fmt: skip
-METHOD_NAMES = {"none": "dense"}
-MODEL_NAMES = {"lenet5": "LeNet-5", "resnet18": "ResNet-18"}
-
-#: Categories of bytes, bottom to top of a stacked bar.
-CATEGORIES = ("weights", "buffers", "gradients", "activations", "optimizer_state", "pruning_state")
-
-#: The figures of memory, as tables and titles name them. They are never mixed in one column or picture axis.
-MEMORY_FIGURES = {
-    "allocator_peak": "allocator peak (torch.cuda.max_memory_allocated)",
-    "by_category": "peak of the bytes by category (counted after the first and last step of each epoch)",
-}
-
-MIB = 2**20
+from scripts.names import CATEGORIES, OPTIMIZER_NAMES, method_name
 
 
 def number(value: Any) -> float | None:
@@ -197,14 +179,6 @@ class Stat:
     def text(self, digits: int = 2) -> str:
         spread = "" if self.sd is None else f" ± {self.sd:.{digits}f}"
         return f"{self.mean:.{digits}f}{spread}"
-
-
-def method_name(method: str, variant: str, mode: str | None) -> str:
-    """What tables and pictures call a pruning method with its variant or, where no variant tells, its mode."""
-    name = METHOD_NAMES.get(method, method)
-    if variant:
-        return f"{name} ({variant})"
-    return name if mode in (None, "gradual") else f"{name}, {mode}"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, replace
 
-from scripts.runs import MIB, Group, Results, Run, Stat, number
+from scripts.names import MIB
+from scripts.runs import Group, Results, Run, Stat, number
 
 
 @dataclass(frozen=True)

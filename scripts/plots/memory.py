@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 
+from scripts.names import MIB
 from scripts.plots import choice, figures, look
 from scripts.plots.labels import name_points
 from scripts.plots.look import Picture
-from scripts.runs import MIB, Group, Results, Run, Stat, number
+from scripts.runs import Group, Results, Run, Stat, number
 
 Value = Callable[[Group], Stat | None]
 

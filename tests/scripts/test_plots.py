@@ -11,8 +11,9 @@ from matplotlib.legend import Legend
 
 from scripts import compact, plots, reading
 from scripts.gpu import summary
+from scripts.names import OPTIMIZERS
 from scripts.plots import categories, choice, curves, figures, look, memory, pruned, scale, tradeoffs
-from scripts.runs import OPTIMIZERS, Results
+from scripts.runs import Results
 from tests.scripts.fake_results import compare_matrix, make_results, make_run, make_study
 
 FEW = [("sgd", "movement", 0.7), ("adamw", "none", 0.0), ("adamw", "magnitude", 0.7), ("adamwprune", "state", 0.7)]

@@ -17,7 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scripts import compact, compare, reading, results, tables
-from scripts.runs import MIB, Run, Stat, method_name
+from scripts.names import MIB, method_name
+from scripts.runs import Run, Stat
 from tests.scripts.fake_results import compare_matrix, make_results, make_run
 
 ROOT = Path(__file__).resolve().parents[2]
