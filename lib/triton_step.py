@@ -53,11 +53,14 @@ def _count(table, counts, columns: tl.constexpr, block: tl.constexpr):  # type: 
 
 @triton.jit
 def _update(  # type: ignore[no-untyped-def]
-    table, counts, totals, lr, weight_decay, eps, sign,
-    beta1: tl.constexpr, beta2: tl.constexpr, log1: tl.constexpr, log2: tl.constexpr,
+    table, counts, totals, lr, weight_decay, eps, sign, beta1, beta2, rest1, rest2, log1, log2,
     columns: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
-    """AdamW's update of each block's survivors; ``totals`` are the counts summed up to and with each block."""
+    """AdamW's update of each block's survivors; ``totals`` are the counts summed up to and with each block.
+
+    ``rest`` is 1 - beta, and ``log`` the logarithm of beta to the base 2: float32 would not do to compute them from it.
+    None of them is a constant of the kernel, which would be compiled anew for every beta of a schedule.
+    """
     column = _column(table, columns)
     position, survives = _survivors(table, column, columns, block)
     here = survives == 1
@@ -79,8 +82,8 @@ def _update(  # type: ignore[no-untyped-def]
     g = tl.load(gradients, mask=here, other=0.0) * sign
     m = tl.load(first_moments, mask=here, other=0.0)
     v = tl.load(second_moments, mask=here, other=0.0)
-    m = beta1 * m + (1 - beta1) * g
-    v = beta2 * v + (1 - beta2) * g * g
+    m = beta1 * m + rest1 * g
+    v = beta2 * v + rest2 * g * g
     w = w - lr * weight_decay * w
     w = w - lr / correction1 * m / (tl.sqrt(v) / root2 + eps)
     tl.store(weights, w, mask=here)
@@ -140,13 +143,12 @@ def step(tensors: Sequence[tuple[Tensor, Tensor, dict[str, Any]]], group: dict[s
     )
     columns = table.shape[1]
     counts = torch.empty(blocks, dtype=torch.int32, device=table.device)
+    betas = [float(beta) for beta in group["betas"]]
+    numbers = [float(group["lr"]), float(group["weight_decay"]), float(group["eps"])]
+    numbers += [-1.0 if group["maximize"] else 1.0, *betas, *(1 - beta for beta in betas)]
+    numbers += [math.log2(beta) if beta else -math.inf for beta in betas]
     _count[(blocks,)](table, counts, columns, BLOCK)
-    beta1, beta2 = group["betas"]
-    logarithms = [math.log2(beta) if beta else -math.inf for beta in (beta1, beta2)]
-    _update[(blocks,)](
-        table, counts, counts.cumsum(0), float(group["lr"]), float(group["weight_decay"]), float(group["eps"]),
-        -1.0 if group["maximize"] else 1.0, beta1, beta2, *logarithms, columns, BLOCK,
-    )  # fmt: skip
+    _update[(blocks,)](table, counts, counts.cumsum(0), *numbers, columns, BLOCK)
 
 
 def scaled_step(tensors: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], decay: float) -> None:
