@@ -147,8 +147,9 @@ def step(tensors: Sequence[tuple[Tensor, Tensor, dict[str, Any]]], group: dict[s
     numbers = [float(group["lr"]), float(group["weight_decay"]), float(group["eps"])]
     numbers += [-1.0 if group["maximize"] else 1.0, *betas, *(1 - beta for beta in betas)]
     numbers += [math.log2(beta) if beta else -math.inf for beta in betas]
-    _count[(blocks,)](table, counts, columns, BLOCK)
-    _update[(blocks,)](table, counts, counts.cumsum(0), *numbers, columns, BLOCK)
+    with torch.cuda.device_of(table):  # Triton launches on the current device
+        _count[(blocks,)](table, counts, columns, BLOCK)
+        _update[(blocks,)](table, counts, counts.cumsum(0), *numbers, columns, BLOCK)
 
 
 def scaled_step(tensors: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], decay: float) -> None:
@@ -159,7 +160,8 @@ def scaled_step(tensors: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], decay:
         decay: ``lr * weight_decay``.
     """
     table, blocks = _table([(w, g, m, s.data_ptr(), w.numel() // s.numel()) for w, g, m, s in tensors])
-    _scaled[(blocks,)](table, decay, table.shape[1], BLOCK)
+    with torch.cuda.device_of(table):  # Triton launches on the current device
+        _scaled[(blocks,)](table, decay, table.shape[1], BLOCK)
 
 
 def _table(tensors: Sequence[tuple[Any, ...]]) -> tuple[Tensor, int]:
