@@ -107,7 +107,7 @@ class Training:
                 raise Diverged(f"in epoch {progress.epoch + 1}: {problem}") from None
             progress.step += 1
             if progress.step == 1:
-                progress.memory_before = self.memory()  # a ramp within the epoch only makes it less
+                progress.memory_before = self.held()  # a ramp within the epoch only makes it less
             self.forget_warm_up()
         loss = progress.loss.item() / self.steps
         progress.seconds += time.perf_counter() - start
@@ -176,9 +176,13 @@ class Training:
             raise Diverged(f"the {split} loss became {mean} in epoch {self.progress.epoch + 1}")
         return {f"{split}_loss": mean, f"{split}_accuracy": 100 * correct.item() / len(images)}
 
+    def held(self) -> dict[str, int]:
+        """Bytes by category at the end of a step, gradients included."""
+        return memory.account(self.model, self.optimizer, self.pruner) | {"activations": self.activations}
+
     def memory(self) -> dict[str, int]:
-        """Bytes by category at the end of a step, gradients included; on a GPU the allocator's peaks so far."""
-        held = memory.account(self.model, self.optimizer, self.pruner) | {"activations": self.activations}
+        """The same, and on a GPU the allocator's peaks so far."""
+        held = self.held()
         if self.device.type == "cuda":
             held["allocator_peak"] = torch.cuda.max_memory_allocated()
             held["reserved_peak"] = torch.cuda.max_memory_reserved()

@@ -16,8 +16,8 @@ from lib import checkpoint, learning_rate
 from lib.config import ConfigError, RunConfig
 from lib.data import Data
 from lib.rundir import RunDir
-from lib.trainer import Diverged, Interrupted, train
-from tests.lib.training import StopAfter, assert_same_outcome, folder, metrics, run, tiny, weights
+from lib.trainer import Diverged, Interrupted, Training, train
+from tests.lib.training import StopAfter, assert_same_outcome, folder, lenet5, metrics, run, tiny, weights
 
 # Learning rates, by hand
 
@@ -70,9 +70,25 @@ def test_results_tell_what_the_run_did(tmp_path: Path) -> None:
     assert RunDir(tmp_path).phase.read_text() == "done\n"
 
 
+def test_the_allocators_peaks_are_those_of_training_after_its_warm_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU, with an allocator that stands in for a GPU's: its peak is 9 until it is reset after three steps."""
+    training = Training(tiny(), folder(tmp_path), lenet5, None, lambda line: None)
+    training.make_ready()
+    training.device = torch.device("cuda")
+    peaks = iter([9, 5])
+    now = [0]
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: now.__setitem__(0, next(peaks)))
+    for name in ("max_memory_allocated", "max_memory_reserved"):
+        monkeypatch.setattr(torch.cuda, name, lambda: now[0])
+    training.train_epoch()
+    for record in (training.record["memory"], training.record["memory_peak"]):
+        assert (record["allocator_peak"], record["reserved_peak"]) == (5, 5)
+
+
 def test_the_test_accuracy_is_that_of_the_saved_weights(tmp_path: Path) -> None:
     from lib import data
-    from tests.lib.training import lenet5
 
     config = tiny()
     summary = run(config, tmp_path)
