@@ -89,7 +89,7 @@ class Training:
         return F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
 
     def train_epoch(self) -> None:
-        """All (remaining) steps of an epoch. Nothing in here waits for a GPU until the sums are read at its end."""
+        """All (remaining) steps of an epoch. Once warm, only mask updates wait for a GPU until the sums are read."""
         progress = self.progress
         self.model.train()
         self.reset_peak()  # an evaluation, with batches of another size, has none of its peak in here
@@ -196,8 +196,9 @@ class Training:
                 self.reset_peak()
 
     def reset_peak(self) -> None:
-        """Let the allocator look for its peak anew."""
+        """Let the allocator look for its peaks anew. What it keeps of other work would be in that of the reserved."""
         if self.device.type == "cuda":
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 
     def report(self) -> None:

@@ -73,15 +73,19 @@ def test_results_tell_what_the_run_did(tmp_path: Path) -> None:
 def test_the_allocators_peaks_are_those_of_training_after_its_warm_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the CPU, with an allocator that stands in for a GPU's: its peak is 9 until it is reset after three steps."""
+    """On the CPU, with an allocator that stands in for a GPU's: its peaks are 9 until they are reset after three steps.
+
+    What is reserved starts at 99, which stays until the cache is emptied.
+    """
     training = Training(tiny(), folder(tmp_path), lenet5, None, lambda line: None)
     training.make_ready()
     training.device = torch.device("cuda")
     peaks = iter([9, 5])
-    now = [0]
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: now.__setitem__(0, next(peaks)))
-    for name in ("max_memory_allocated", "max_memory_reserved"):
-        monkeypatch.setattr(torch.cuda, name, lambda: now[0])
+    now = {"allocated": 0, "cached": 99}
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: now.update(cached=0))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: now.update(allocated=next(peaks)))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: now["allocated"])
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: now["allocated"] + now["cached"])
     training.train_epoch()
     for record in (training.record["memory"], training.record["memory_peak"]):
         assert (record["allocator_peak"], record["reserved_peak"]) == (5, 5)
