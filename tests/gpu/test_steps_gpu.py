@@ -18,6 +18,7 @@ from lib import kconf
 from lib.config import run_config
 from lib.optimizers import compact
 from lib.optimizers.adamwprune import AdamWPrune
+from lib.pruning.pruner import MaskedPruner
 from lib.rundir import RunDir
 from lib.trainer import Training
 from resnet18.train import build_model as resnet18
@@ -50,13 +51,23 @@ def after_a_ramp(model: nn.Module, **settings: Any) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("mode", ["gradual", "lean"])
-def test_the_triton_step_is_used_and_agrees_with_torchs_operations(layout: torch.memory_format, mode: str) -> None:
+def test_the_triton_step_is_used_and_agrees_with_torchs_operations(
+    layout: torch.memory_format, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(8, 16, 3), nn.Conv2d(16, 700, 3), nn.Linear(24, 60))
     model = model.to("cuda", memory_format=layout)
-    assert compact.triton_step() is not None and compact.triton_step().fits(model[0].weight)
+    step = compact.triton_step()
+    assert step is not None and step.fits(model[0].weight)
+    calls = []
+    for name in ("step", "scaled_step"):
+        kernel = getattr(step, name)
+        monkeypatch.setattr(step, name, lambda *args, kernel=kernel, name=name: (calls.append(name), kernel(*args)))
     kernels = after_a_ramp(copy.deepcopy(model), fused=True, mode=mode)
+    assert set(calls) == ({"step", "scaled_step"} if mode == "lean" else {"step"})
+    calls.clear()
     plain = after_a_ramp(model, foreach=True, mode=mode)
+    assert not calls
     for first, second in zip(kernels, plain, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
         assert torch.equal(first == 0, second == 0)
@@ -69,10 +80,11 @@ def test_the_triton_step_is_used_and_agrees_with_torchs_operations(layout: torch
     [
         ("sgd", "none", {}),
         ("adamw", "movement", {}),
-        ("adamwadv", "magnitude", {}),
+        ("adamwadv", "magnitude", {"pruning_interval": 5}),
         ("adamwspam", "none", {}),
-        ("adamwprune", "state", {}),
-        ("adamwprune", "state", {"mode": "lean"}),
+        ("adamwprune", "state", {"pruning_interval": 5}),
+        ("adamwprune", "state", {"pruning_interval": 5, "mode": "lean"}),
+        ("adamwprune", "state", {"pruning_interval": 5, "mode": "dynamic", "regrowth": 0.1}),
     ],
 )
 def test_no_step_waits_for_the_gpu(
@@ -83,10 +95,20 @@ def test_no_step_waits_for_the_gpu(
     run = replace(run, device="cuda", monitor=False, **few, **settings)
     training = Training(run, RunDir(tmp_path), BUILD[model], None, lambda line: None)
     training.model.train()
+    checked = 0
     for epoch in range(run.epochs):
+        torch.cuda.set_sync_debug_mode("default")  # an epoch begins with the transfer of its order
         for index, (images, labels) in enumerate(datasets.batches(training.data, run, epoch)):
             step = epoch * training.steps + index
-            update = training.pruner.phase(step + 1) == "ramp"  # a mask update may ask for its numbers once
-            warm = step >= 3 and not update
+            warm = step >= 3 and not may_wait(training, step + 1)
             torch.cuda.set_sync_debug_mode("error" if warm else "default")
             training.train_step(images, labels, step)
+            checked += warm
+    assert checked > run.epochs * training.steps // 3
+
+
+def may_wait(training: Training, step: int) -> bool:
+    """Whether the mask changes right after this step (counted from 1): an update may ask for its numbers."""
+    holders = (training.optimizer, training.pruner)
+    schedules = [holder.schedule for holder in holders if isinstance(holder, AdamWPrune | MaskedPruner)]
+    return any(schedule.is_early_update(step) for schedule in schedules)
