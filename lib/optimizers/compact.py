@@ -176,8 +176,8 @@ def pruned_gradients(weight: Tensor, state: State) -> Scores:
     slope = masks.flat(gradient(weight))
 
     def absent() -> Iterator[Tensor]:
-        for start, stop in masks.slices(slope.numel()):
-            yield slope[start:stop].abs()[_pruned(state, start, stop)]
+        for start, stop, first, last in bounds(weight, state):
+            yield slope[start:stop].index_select(0, _pruned(state, start, stop, last - first)).abs_()
 
     return absent
 
@@ -198,9 +198,9 @@ def drop(weight: Tensor, state: State, keeps: Iterator[Tensor]) -> Tensor:
 
 def set_bits(bits: Tensor, weight: Tensor, state: State, grown: Iterator[Tensor]) -> None:
     """Set, in place, the bits of those pruned weights that ``grown`` (booleans per slice of pruned ones) chooses."""
-    for (start, stop), chosen in zip(masks.slices(weight.numel()), grown, strict=True):
+    for (start, stop, first, last), chosen in zip(bounds(weight, state), grown, strict=True):
         booleans = masks.unpack(bits, start, stop)
-        booleans[_pruned(state, start, stop).nonzero().view(-1)[chosen]] = True
+        booleans.index_copy_(0, _pruned(state, start, stop, last - first), chosen)
         bits[start // 8 : masks.packed_size(stop)] = masks.pack(booleans)
 
 
@@ -276,8 +276,12 @@ def set_mask(state: State, weight: Tensor, bits: Tensor, kept: list[int]) -> Non
     state["channels_last"] = layout.is_channels_last(weight)
 
 
-def _pruned(state: State, start: int, stop: int) -> Tensor:
-    return masks.unpack(state["mask"], start, stop).logical_not_()
+def _pruned(state: State, start: int, stop: int, kept: int) -> Tensor:
+    """Positions of the pruned weights of a slice, of which so many are kept, so that a GPU need not be waited for."""
+    pruned = masks.unpack(state["mask"], start, stop).logical_not_()
+    if pruned.is_cuda:
+        return torch.nonzero_static(pruned, size=stop - start - kept).view(-1)
+    return pruned.nonzero().view(-1)  # faster on a CPU
 
 
 def _vector(moment: Tensor) -> Tensor:
