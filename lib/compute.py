@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ def choose(config: RunConfig) -> Compute:
         precision = "bf16" if _bf16_is_fast(device) else "fp32"
     if precision == "bf16" and on_gpu and not torch.cuda.is_bf16_supported():
         raise ConfigError(["PRECISION=bf16, but this GPU has no bf16; choose PRECISION=auto, fp32 or fp16"])
-    compiled = on_gpu if config.compile == "auto" else config.compile == "on"
+    compiled = on_gpu and _can_compile() if config.compile == "auto" else config.compile == "on"
     name = torch.cuda.get_device_name() if on_gpu else "CPU"
     return Compute(device, precision, compiled, config.threads or _cores(), name)
 
@@ -70,6 +71,13 @@ def _bf16_is_fast(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _can_compile() -> bool:
+    """Whether there is what torch.compile needs for this GPU: Triton for it, and the C compiler that Triton calls."""
+    from torch.utils._triton import has_triton  # slow to answer
+
+    return has_triton() and ("CC" in os.environ or any(map(shutil.which, ("gcc", "clang"))))
 
 
 def _cores() -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lenet5.model import LeNet5
-from lib import checkpoint, learning_rate
+from lib import checkpoint, compute, learning_rate
 from lib.config import ConfigError, RunConfig
 from lib.data import Data
 from lib.rundir import RunDir
@@ -207,6 +207,21 @@ def test_cuda_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(ConfigError, match=r"no GPU here \(CUDA_VISIBLE_DEVICES=''\); choose DEVICE=auto"):
         run(tiny(device="cuda"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "triton", "compiled"), [(True, True, True), (False, True, False), (True, False, False)]
+)
+def test_compilation_is_automatic_only_where_a_gpu_has_what_it_takes(
+    compiler: bool, triton: bool, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, answer in {"is_available": True, "is_bf16_supported": True, "get_device_name": "a GPU"}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer, **__: answer)
+    monkeypatch.setattr("torch.utils._triton.has_triton", lambda: triton)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}" if compiler else None)
+    monkeypatch.delenv("CC", raising=False)
+    assert compute.choose(tiny(compile="auto")).compiled is compiled
+    assert compute.choose(tiny(compile="on")).compiled
 
 
 # Going on
