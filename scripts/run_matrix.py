@@ -87,7 +87,7 @@ def check_writable(root: Path) -> None:
 def automatic_jobs(configs: list[RunConfig]) -> int:
     """Runs at a time: on a GPU as many as will fit into its free memory, else as many as the cores can feed."""
     cores = environment.cores()
-    if any(config.device != "cpu" for config in configs) and environment.gpus():
+    if any(config.device != "cpu" for config in configs) and not environment.why_no_cuda():
         free = sharing.free_mib()
         return 1 if free is None else min(cores, sharing.runs_that_share(configs, free))
     return max(1, cores // max(config.threads or cores for config in configs))

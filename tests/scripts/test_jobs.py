@@ -149,6 +149,7 @@ def test_automatic_jobs_fill_the_cores_and_share_a_gpu_as_far_as_its_memory_goes
         threads: int
 
     monkeypatch.setattr(environment, "cores", lambda: 8)
+    monkeypatch.setattr(environment, "torch_build", lambda: {"__version__": "2.99.0", "cuda": "13.2"})
     monkeypatch.setattr(environment, "gpus", list)
     assert run_matrix.automatic_jobs([Asked("auto", 1), Asked("auto", 2)]) == 4
     assert run_matrix.automatic_jobs([Asked("auto", 1), Asked("auto", 0)]) == 1
@@ -162,6 +163,8 @@ def test_automatic_jobs_fill_the_cores_and_share_a_gpu_as_far_as_its_memory_goes
     assert run_matrix.automatic_jobs([Asked("auto", 1)] * 5) == 3
     monkeypatch.setattr(environment, "cores", lambda: 2)
     assert run_matrix.automatic_jobs([Asked("auto", 1)] * 5) == 2
+    monkeypatch.setattr(environment, "torch_build", lambda: {"__version__": "2.99.0+cpu"})
+    assert run_matrix.automatic_jobs([Asked("auto", 0)] * 5) == 1  # such a torch trains on the CPU
 
 
 def test_on_a_terminal_a_table_fits_the_screen_and_shows_progress(tree):
