@@ -15,6 +15,7 @@ from typing import Any
 from lib.config import RunConfig
 from lib.files import read_json_lines
 from lib.rundir import RunDir
+from scripts.gpu.record import JOBS
 
 INTERRUPTED_CODES = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 
@@ -36,7 +37,7 @@ class Child:
     what it may have left behind can be ended with it. Raises OSError if it cannot be started.
     """
 
-    def __init__(self, root: Path, run: RunDir, config: RunConfig):
+    def __init__(self, root: Path, run: RunDir, config: RunConfig, jobs: int = 1):
         self.run, self.config = run, config
         self.started = time.monotonic()
         self.killed_before = kernel_kills()
@@ -44,6 +45,7 @@ class Child:
         command = [sys.executable, str(root / config.model / "train.py")]
         command += ["--config", str(run.config.absolute()), "--output", str(run.path.absolute())]
         environment = {**os.environ, "ADAMWPRUNE_PARENT": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+        environment[JOBS] = str(jobs)
         if config.threads:
             environment["OMP_NUM_THREADS"] = str(config.threads)
         with run.log.open("ab") as log:

@@ -121,7 +121,7 @@ class Scheduler:
         row.begin()
         try:
             write_run(row.run, row.config)
-            self.children.append((row, Child(self.root, row.run, row.config)))
+            self.children.append((row, Child(self.root, row.run, row.config, self.jobs)))
         except OSError as error:
             self.finish(row, "failed", f"could not be started: {error.strerror}: {error.filename or row.run.path}")
         else:

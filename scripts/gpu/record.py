@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 from . import Gpu, label
 from .host import Host, Watched, read_text
 
+#: Set by the matrix runner: how many runs may be going at a time, this one included.
+JOBS = "ADAMWPRUNE_JOBS"
+
 
 class Ownership:
     """Which of a device's processes belong to the watched tree.
@@ -18,11 +22,11 @@ class Ownership:
     Numbers that are in the tree are ours. In a container the driver may report the machine's numbers, which
     mean nothing here. The watcher starts with the run, before it touches the device; so a single process
     that turned up on the device since then is ours, and stays ours. Where that does not settle it, nothing
-    is said.
+    is said; nor where other runs start beside this one (`alone` is false), any of which may turn up first.
     """
 
-    def __init__(self, in_container: bool) -> None:
-        self.in_container = in_container
+    def __init__(self, in_container: bool, alone: bool = True) -> None:
+        self.guesses = in_container and alone
         self.at_start: set[int] | None = None
         self.foreign: int | None = None
 
@@ -31,7 +35,7 @@ class Ownership:
         if self.at_start is None:
             self.at_start = set(processes)
         ours = {pid for pid in processes if pid in tree}
-        if not ours and self.in_container:
+        if not ours and self.guesses:
             new = set(processes) - self.at_start
             if self.foreign is None and len(new) == 1:
                 self.foreign = new.pop()
@@ -46,7 +50,8 @@ class Sampler:
 
     def __init__(self, gpus: list[Gpu], host: Host, pid: int | None = None, phase_file: Path | None = None) -> None:
         self.gpus, self.host, self.pid, self.phase_file = gpus, host, pid, phase_file
-        self.owners = {id(gpu): Ownership(host.in_container()) for gpu in gpus}
+        alone = os.environ.get(JOBS, "1") == "1"
+        self.owners = {id(gpu): Ownership(host.in_container(), alone) for gpu in gpus}
 
     def take(self) -> list[dict[str, Any]]:
         """One record per device; one with `gpu` null where there is none. What is not known is absent."""

@@ -199,6 +199,14 @@ def test_in_a_container_the_one_process_that_turned_up_since_the_start_is_ours()
     assert outside.mib({90210: 40.0}, {12}) is None
 
 
+def test_in_a_container_nothing_is_said_of_a_run_that_others_are_started_beside() -> None:
+    owner = Ownership(in_container=True, alone=False)
+    assert owner.mib({}, {12}) is None
+    assert owner.mib({1002: 900.0}, {12}) is None  # the other run's
+    assert owner.mib({1001: 400.0, 1002: 900.0}, {12}) is None
+    assert owner.mib({12: 400.0, 1002: 900.0}, {12}) == 400.0  # where numbers are those of the container
+
+
 def test_torn_tail_does_not_swallow_the_next_line_and_a_full_disk_is_survived(tmp_path: Path) -> None:
     path = tmp_path / "gpu.jsonl"
     path.write_text('{"time": 1, "gpu": null}\n{"time": 2, "gp')
