@@ -17,6 +17,7 @@ from .changes import refuse_changes
 from .config import RunConfig
 from .files import append_json, read_json_lines, write_atomic, write_json, write_json_lines
 from .inference import inference_test
+from .peaks import Peaks
 from .progress import Diverged, Interrupted, Progress, Stop
 from .pruning.counting import NotFinite
 from .rundir import RunDir
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 BuildModel = Callable[[RunConfig, "Data"], nn.Module]
 Say = Callable[[str], None]
-WARM_STEPS = 3  # by then algorithms are chosen and kernels compiled, which may take more memory than training
 
 
 def train(
@@ -73,7 +73,7 @@ class Training:
         self.record: dict[str, Any] = {}
         self.events: Events | None = None
         self.phase = ""
-        self.warm_steps = 0
+        self.peaks = Peaks(self.device)
         say(f"{config.run_id}: {self.data.note}; {self.compute.describe()}")
 
     def make_ready(self) -> None:
@@ -92,7 +92,7 @@ class Training:
         """All (remaining) steps of an epoch. Once warm, only mask updates wait for a GPU until the sums are read."""
         progress = self.progress
         self.model.train()
-        self.reset_peak()  # an evaluation, with batches of another size, has none of its peak in here
+        self.peaks.begin()  # an evaluation, with batches of another size, has none of its peak in here
         start = time.perf_counter()
         for images, labels in datasets.batches(self.data, self.config, progress.epoch, progress.step):
             if self.stop is not None and self.stop.wanted():
@@ -108,12 +108,12 @@ class Training:
             progress.step += 1
             if progress.step == 1:
                 progress.memory_before = self.held()  # a ramp within the epoch only makes it less
-            self.forget_warm_up()
+            self.peaks.after_step()
         loss = progress.loss.item() / self.steps
         progress.seconds += time.perf_counter() - start
         if not math.isfinite(loss):
             raise Diverged(f"the training loss became {loss} in epoch {progress.epoch + 1}")
-        held = self.memory()
+        held = self.held() | self.peaks.bytes()
         images_seen = self.steps * datasets.batch_size(self.data, self.config)
         self.record = {
             "epoch": progress.epoch + 1,
@@ -179,27 +179,6 @@ class Training:
     def held(self) -> dict[str, int]:
         """Bytes by category at the end of a step, gradients included."""
         return memory.account(self.model, self.optimizer, self.pruner) | {"activations": self.activations}
-
-    def memory(self) -> dict[str, int]:
-        """The same, and on a GPU the allocator's peaks so far."""
-        held = self.held()
-        if self.device.type == "cuda":
-            held["allocator_peak"] = torch.cuda.max_memory_allocated()
-            held["reserved_peak"] = torch.cuda.max_memory_reserved()
-        return held
-
-    def forget_warm_up(self) -> None:
-        """Start the allocator's peak anew once training runs as it will."""
-        if self.warm_steps < WARM_STEPS:
-            self.warm_steps += 1
-            if self.warm_steps == WARM_STEPS:
-                self.reset_peak()
-
-    def reset_peak(self) -> None:
-        """Let the allocator look for its peaks anew. What it keeps of other work would be in that of the reserved."""
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
 
     def report(self) -> None:
         """One line of metrics.jsonl, one for people."""

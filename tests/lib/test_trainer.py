@@ -79,7 +79,7 @@ def test_the_allocators_peaks_are_those_of_training_after_its_warm_up(
     """
     training = Training(tiny(), folder(tmp_path), lenet5, None, lambda line: None)
     training.make_ready()
-    training.device = torch.device("cuda")
+    training.peaks.device = torch.device("cuda")
     peaks = iter([9, 5])
     now = {"allocated": 0, "cached": 99}
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: now.update(cached=0))
