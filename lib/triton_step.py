@@ -92,7 +92,7 @@ def _update(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _scaled(table, decay, columns: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
+def _scaled(table, decay, most, columns: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
     """Gradient steps of each block's weights that hold no moments, by the scale of the row that each lies in."""
     column = _column(table, columns)
     position, survives = _survivors(table, column, columns, block)
@@ -105,7 +105,9 @@ def _scaled(table, decay, columns: tl.constexpr, block: tl.constexpr):  # type: 
     w = tl.load(weights, mask=inside, other=0.0)
     here = inside & (survives == 0) & (w.to(tl.int32, bitcast=True) != -2147483648)  # -0.0 is a pruned weight
     g = tl.load(gradients, mask=here, other=0.0)
-    w = w - (tl.load(scales, mask=here, other=0.0) * g + decay * w)
+    step = tl.load(scales, mask=here, other=0.0) * g
+    step = tl.where(step > most, most, tl.where(step < -most, -most, step))  # NaN stays
+    w = w - (step + decay * w)
     tl.store(weights, w, mask=here)
 
 
@@ -152,16 +154,17 @@ def step(tensors: Sequence[tuple[Tensor, Tensor, dict[str, Any]]], group: dict[s
         _update[(blocks,)](table, counts, counts.cumsum(0), *numbers, columns, BLOCK)
 
 
-def scaled_step(tensors: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], decay: float) -> None:
+def scaled_step(tensors: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], decay: float, most: float) -> None:
     """Gradient steps of the weights that hold no moments (see ``lean``), in place, without waiting for the GPU.
 
     Args:
         tensors: flat weights, flat gradients, masks, and what each row's gradients are multiplied by; float32.
         decay: ``lr * weight_decay``.
+        most: how far a gradient moves a weight at most.
     """
     table, blocks = _table([(w, g, m, s.data_ptr(), w.numel() // s.numel()) for w, g, m, s in tensors])
     with torch.cuda.device_of(table):  # Triton launches on the current device
-        _scaled[(blocks,)](table, decay, table.shape[1], BLOCK)
+        _scaled[(blocks,)](table, decay, most, table.shape[1], BLOCK)
 
 
 def _table(tensors: Sequence[tuple[Any, ...]]) -> tuple[Tensor, int]:

@@ -47,7 +47,7 @@ class Lean(ctypes.Structure):
         ("held", Slice),
         ("scales", ctypes.c_void_p),
         *((name, ctypes.c_long) for name in ("length", "place")),
-        ("decay", ctypes.c_float),
+        *((name, ctypes.c_float) for name in ("decay", "most")),
     )
 
     @property

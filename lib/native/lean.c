@@ -9,6 +9,7 @@ struct lean {
     const float *scales; /* for the others: what the gradients of each row of the tensor are multiplied by */
     long length, place;  /* of a row; of the slice's first weight in the tensor */
     float decay;         /* lr * weight_decay */
+    float most;          /* how far a gradient moves a weight at most */
 };
 
 static float without_of[256][8]; /* 1 for each zero of a byte */
@@ -67,7 +68,7 @@ static inline int is_pruned(float w)
     return bits == INT32_MIN;
 }
 
-/* w -= scale * g + decay * w where no moments are held and nothing is pruned. */
+/* w -= clip(scale * g) + decay * w where no moments are held and nothing is pruned. */
 static void scaled_block(const struct lean *s, long start, int length)
 {
     float scale[BLOCK], without[BLOCK + 8];
@@ -77,13 +78,14 @@ static void scaled_block(const struct lean *s, long start, int length)
     spread(s->scales, s->length, s->place + start, length, scale);
 #ifdef __AVX512F__
     if (length == BLOCK) {
-        const __m512 decay = _mm512_set1_ps(s->decay);
+        const __m512 decay = _mm512_set1_ps(s->decay), most = _mm512_set1_ps(s->most);
         const __m512i pruned = _mm512_set1_epi32(INT32_MIN);
         for (int i = 0; i < BLOCK; i += 16) {
             const __m512 here = _mm512_loadu_ps(w + i);
             const uint16_t held = (uint16_t)(bits[i / 8] | bits[i / 8 + 1] << 8);
             const uint16_t rest = (uint16_t)~held & _mm512_cmpneq_epi32_mask(_mm512_castps_si512(here), pruned);
-            const __m512 change = _mm512_fmadd_ps(_mm512_loadu_ps(g + i), _mm512_loadu_ps(scale + i), decay * here);
+            const __m512 step = _mm512_loadu_ps(g + i) * _mm512_loadu_ps(scale + i);
+            const __m512 change = _mm512_max_ps(-most, _mm512_min_ps(most, step)) + decay * here; /* NaN stays */
             _mm512_mask_storeu_ps(w + i, rest, here - change);
         }
         return;
@@ -92,7 +94,8 @@ static void scaled_block(const struct lean *s, long start, int length)
     for (int byte = 0; byte < (length + 7) / 8; byte++)
         memcpy(without + 8 * byte, without_of[bits[byte]], sizeof without_of[0]);
     for (int i = 0; i < length; i++) {
-        const float change = g[i] * scale[i] + s->decay * w[i];
+        const float step = g[i] * scale[i];
+        const float change = (step > s->most ? s->most : step < -s->most ? -s->most : step) + s->decay * w[i];
         w[i] -= without[i] != 0.0f && !is_pruned(w[i]) ? change : 0.0f;
     }
 }

@@ -286,7 +286,7 @@ class AdamWPrune(Optimizer):
         if alone := [(weight, state) for weight, state in pruned if "row_avg_sq" not in state]:
             compact.step(alone, group)
         if with_rows := [(weight, state) for weight, state in pruned if "row_avg_sq" in state]:
-            lean.step(with_rows, group)
+            lean.step(with_rows, group, self.steps + 1)
 
 
 def _prunable(weight: Tensor, group: dict[str, Any]) -> bool:

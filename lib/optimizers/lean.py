@@ -15,6 +15,7 @@ That a row can share one second moment is the finding of Adam-mini (Zhang et al.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -88,19 +89,41 @@ def prune(weight: Tensor, alive: Tensor, last: bool) -> None:
         vector[start:stop].masked_fill_(masks.unpack(alive, start, stop).logical_not_(), -0.0)
 
 
-def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None:
+def reach(betas: tuple[float, float], steps: int) -> float:
+    """How far Adam's step number ``steps`` can take a weight at most, in units of the learning rate.
+
+    Whatever the gradients were, by Cauchy and Schwarz::
+
+        |m_hat| / sqrt(v_hat) <= sqrt(sum a_i^2 / b_i)     a_i, b_i: the shares of gradient i in m_hat and in v_hat
+
+    With the usual betas this is 1 at first, 2.2 after 100 steps and 7.3 in the end. Infinite if beta2 <= beta1^2.
+    """
+    beta1, beta2 = map(float, betas)
+    if beta2 <= beta1**2:
+        return math.inf
+    ratio = beta1**2 / beta2
+    squares = (1 - ratio**steps) / (1 - ratio) * (1 - beta2**steps) / (1 - beta2)
+    return (1 - beta1) / (1 - beta1**steps) * math.sqrt(squares)
+
+
+def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], steps: int) -> None:
     """AdamW's update of the weights that hold moments, and steps of the others, in place::
 
         u <- beta2 u + (1 - beta2) mean(g^2)     over a row
-        w <- w - lr * weight_decay * w - lr * g / (sqrt(u / (1 - beta2^t)) + eps)
+        w <- w - lr * weight_decay * w - lr * clip(g / (sqrt(u / (1 - beta2^t)) + eps))
+
+    The gradients of a row differ by orders of magnitude, and the largest would throw their weights far off in the first
+    steps of a training. Clipped, none goes further than Adam's own step could take it: see ``reach``.
 
     With ``fused`` compiled code takes both in one go, where it can be built. On a GPU one follows the other.
 
     Args:
         tensors: prunable weights, each with its state.
         group: the parameter group with its settings.
+        steps: the optimizer's steps, this one included.
     """
-    decay = float(group["lr"]) * group["weight_decay"]
+    rate = float(group["lr"])
+    decay, most = rate * group["weight_decay"], rate * reach(group["betas"], steps) if rate else 0.0
     compiled: list[native.Lean] = []
     on_gpus: dict[torch.device, list[tuple[Tensor, Tensor, Tensor, Tensor]]] = {}
     pairs = [(masks.flat(weight.detach()), masks.flat(compact.gradient(weight))) for weight, _ in tensors]
@@ -114,15 +137,15 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None
     for (weight, state), (vector, slope), scale, both in zip(tensors, pairs, scales, at_once, strict=True):
         if both:
             held = compact.compiled_slices(vector, slope, weight, state, group)
-            compiled += _compiled_slices(held, vector, scale, decay)
+            compiled += _compiled_slices(held, vector, scale, decay, most)
         elif group["fused"] and compact.on_gpu(vector, slope, scale):
             on_gpus.setdefault(vector.device, []).append((vector, slope, state["mask"], scale))
         else:
-            _step(vector, slope, scale, state["mask"], decay)
+            _step(vector, slope, scale, state["mask"], decay, most)
     if compiled:
         native.lean_step(compiled)
     for parts in on_gpus.values():
-        compact.triton_step().scaled_step(parts, decay)
+        compact.triton_step().scaled_step(parts, decay, most)
 
 
 def _is_here(vector: Tensor, slope: Tensor, state: State) -> bool:
@@ -150,19 +173,19 @@ def _scales(slopes: Sequence[Tensor], states: Sequence[State], group: dict[str, 
 
 
 def _compiled_slices(
-    held: Iterator[native.Slice], vector: Tensor, scales: Tensor, decay: float
+    held: Iterator[native.Slice], vector: Tensor, scales: Tensor, decay: float, most: float
 ) -> Iterator[native.Lean]:
     length = vector.numel() // scales.numel()
     for part, (start, _) in zip(held, masks.slices(vector.numel()), strict=True):
-        yield native.Lean(part, scales.data_ptr(), length, start, decay)
+        yield native.Lean(part, scales.data_ptr(), length, start, decay, most)
 
 
-def _step(vector: Tensor, slope: Tensor, scales: Tensor, bits: Tensor, decay: float) -> None:
+def _step(vector: Tensor, slope: Tensor, scales: Tensor, bits: Tensor, decay: float, most: float) -> None:
     for start, stop in masks.slices(vector.numel()):
         part = vector[start:stop]
         gone = is_pruned(part)
         others = masks.unpack(bits, start, stop).logical_or_(gone)
-        change = (slope[start:stop] * _spread(scales, vector, start, stop)).add_(part, alpha=decay)
+        change = (slope[start:stop] * _spread(scales, vector, start, stop)).clamp_(-most, most).add_(part, alpha=decay)
         part.sub_(change.masked_fill_(others, 0.0))
         if part.itemsize < 4:  # where a small negative number can round to -0.0
             part.add_(0.0).masked_fill_(gone, -0.0)

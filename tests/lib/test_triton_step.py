@@ -36,7 +36,7 @@ def test_kernels_compile_for(backend: str, architecture: object, warp: int) -> N
     for kernel, arguments, fixed in (
         (triton_step._count, where, sizes),
         (triton_step._update, where | {"totals": "*i64"} | numbers, sizes),
-        (triton_step._scaled, {"table": "*i64", "decay": "fp32"}, sizes),
+        (triton_step._scaled, {"table": "*i64", "decay": "fp32", "most": "fp32"}, sizes),
     ):
         assert [p.name for p in kernel.params if p.is_constexpr] == list(fixed)
         signature = arguments | dict.fromkeys(fixed, "constexpr")

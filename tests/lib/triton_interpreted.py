@@ -76,14 +76,15 @@ def test_scaled_steps_agree_with_torchs_operations(density: float) -> None:
         weight, gradient, state = pruned_tensor(rows * length, density, 0)
         without = masks.unpack(state["mask"], 0, rows * length).logical_not_()
         weight[without] = torch.tensor([1.5, 0.0, -0.0])[torch.randint(3, (int(without.sum()),))]
+        gradient[0] = torch.nan
         tensors.append((weight, gradient, state["mask"], torch.rand(rows)))
     others = copy.deepcopy(tensors)
     for _ in range(3):
-        triton_step.scaled_step(tensors, 0.1)
+        triton_step.scaled_step(tensors, 0.1, 0.5)
         for weight, gradient, mask, scales in others:
-            lean._step(weight, gradient, scales, mask, 0.1)
+            lean._step(weight, gradient, scales, mask, 0.1, 0.5)
     for (weight, *_), (other, *_) in zip(tensors, others, strict=True):
-        torch.testing.assert_close(weight, other, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(weight, other, rtol=1e-5, atol=1e-6, equal_nan=True)
         assert torch.equal(lean.is_pruned(weight), lean.is_pruned(other))
 
 

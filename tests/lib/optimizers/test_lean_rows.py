@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -67,3 +68,31 @@ def test_a_gradient_that_is_infinite_at_a_pruned_weight_is_reported_by_the_next_
         optimizer.step()
     with pytest.raises(ValueError, match="layer w: a score is NaN or infinite"):
         optimizer.step()
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.9, 0.95), (0.0, 0.9)])
+@pytest.mark.parametrize("steps", [1, 2, 10, 60])
+def test_the_bound_is_how_far_adam_can_go(betas: tuple[float, float], steps: int) -> None:
+    """The gradients that Cauchy and Schwarz name take Adam there, others not as far."""
+    beta1, beta2 = betas
+    worst = [(beta1 / beta2) ** (steps - i) for i in range(1, steps + 1)]
+    bound = lean.reach(betas, steps)
+    torch.manual_seed(0)
+    for gradients in (worst, *torch.randn(20, steps).tolist()):
+        weight = nn.Parameter(torch.zeros(1))
+        adam = torch.optim.Adam([weight], lr=1.0, betas=betas, eps=1e-20)
+        for gradient in gradients:
+            before = weight.item()
+            weight.grad = torch.tensor([gradient])
+            adam.step()
+        step = abs(weight.item() - before)
+        assert step == pytest.approx(bound, rel=1e-3) if gradients is worst else step <= bound * 1.001
+
+
+def test_where_adam_has_no_bound_there_is_none() -> None:
+    assert lean.reach((0.9, 0.5), 10) == math.inf
+    weight = nn.Parameter(torch.ones(2, 2))
+    optimizer = AdamWPrune([weight], lr=0.0, betas=(0.9, 0.5), sparsity=0.5, end_step=9, mode="lean")
+    weight.grad = torch.ones(2, 2)
+    optimizer.step()
+    assert torch.equal(weight, torch.ones(2, 2))
