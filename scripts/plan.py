@@ -86,9 +86,14 @@ def _matrix(folder: ResultsDir) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def started_from(folder: ResultsDir) -> Path:
+    """The .config or YAML matrix that this folder was started from."""
+    return Path(str(_matrix(folder).get("source")))
+
+
 def source(folder: ResultsDir) -> Path:
     """The file that tells what runs this folder has: a YAML matrix where it lies, else the folder's own .config."""
-    path = Path(str(_matrix(folder).get("source")))
+    path = started_from(folder)
     return path if path.suffix in (".yaml", ".yml") else folder.config
 
 

@@ -34,7 +34,7 @@ from lib.rundir import STATES, ResultsDir
 from lib.symbols import Symbols
 from scripts import environment, sharing
 from scripts.live_table import Row, display, tell
-from scripts.plan import changes, grows, recorded_overrides, source, unsettled, write_plan
+from scripts.plan import changes, grows, recorded_overrides, source, started_from, unsettled, write_plan
 from scripts.reading import load
 from scripts.results import write_summary
 from scripts.scheduler import Scheduler, Stop
@@ -130,6 +130,9 @@ def asked_by(arguments: argparse.Namespace) -> Asked:
     if arguments.config or own.name == ".config":
         now = asked(file, given)
         folder, root, preset = ResultsDir.newest(now.root, now.preset), now.root, f" of {now.preset}"
+        latest = ResultsDir.newest(root)
+        if folder is None and latest is not None and started_from(latest) == file.absolute():
+            folder = latest  # under another name: PRESET was given for that start alone
     else:
         root, preset = ROOT / Path(given.get("RESULTS_DIR", "results")).expanduser(), ""
         folder = ResultsDir.newest(root)

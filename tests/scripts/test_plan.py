@@ -25,11 +25,13 @@ def test_a_changed_preset_is_not(tmp_path, change):
 
 def test_the_command_starts_from_the_preset_under_whatever_name_the_folder_goes(tmp_path):
     tree = make_tree(tmp_path / "tree")
+    kconf.save(kconf.load(tree, tree / "defconfigs/quickstart"), tree / ".config")
     assert run(tree, *THREE_RUNS, "PRESET=mine")[0] == 0
     (folder,) = folders(tree)
     first = load(folder).command
     assert folder.name.startswith("mine-") and first.startswith("make defconfig-quickstart && make ")
-    assert run(tree, "--continue", "EPOCHS=3")[0] == 0
+    assert run(tree, "--continue", "EPOCHS=3")[0] == 0  # finds it without PRESET
+    assert folders(tree) == [folder]
     assert load(folder).command == first.replace("EPOCHS=2", "EPOCHS=3")
 
 
