@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     elif found:
         print(text(found, args.gpu_mib, batches))
     for reason, names in (unread | failed).items():
-        print(f"no prediction for {', '.join(names)}: {reason}", file=sys.stderr)
+        print(f"no prediction for {', '.join(dict.fromkeys(names))}: {reason}", file=sys.stderr)
     return 1 if unread or failed else 0
 
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import yaml
 
 from lib.config import RunConfig
 from lib.rundir import RunDir
@@ -67,9 +66,8 @@ def _tables(device: torch.device, rounds: int) -> list[Row]:
         run.mkdir()
         config = replace(small_config("lenet5", device), epochs=3)
         train(config, RunDir(run), MODELS["lenet5"], None, lambda line: None)
-        RunDir(run).config.write_text(config.to_yaml())
         RunDir(run).write_status("done", epochs=3)
-        folders = [_copies(run, Path(temporary) / f"of-{count}", count) for count in RUNS]
+        folders = [_copies(run, Path(temporary) / f"of-{count}", count, device) for count in RUNS]
         calls: dict[str, dict[str, Callable[[], object]]] = {"table": {}, "pictures": {}, "report": {}}
         for count, folder in zip(RUNS, folders, strict=True):
             calls["table"][f"{count:,}"] = lambda folder=folder: results.write_summary(load(folder))  # type: ignore[misc]
@@ -79,9 +77,8 @@ def _tables(device: torch.device, rounds: int) -> list[Row]:
         return [row for name, these in calls.items() for row in in_turn(f"{name} of a matrix: runs", these, few)]
 
 
-def _copies(run: Path, folder: Path, count: int) -> Path:
+def _copies(run: Path, folder: Path, count: int, device: torch.device) -> Path:
     """A results folder of a comparison: five optimizers, dense and three sparsities of two methods, many seeds."""
-    config = yaml.safe_load((run / "config.yaml").read_text())
     axes = [
         (optimizer, method, sparsity)
         for optimizer in ("sgd", "adam", "adamw", "adamwadv", "adamwspam")
@@ -91,8 +88,8 @@ def _copies(run: Path, folder: Path, count: int) -> Path:
         optimizer, method, sparsity = axes[index % len(axes)]
         seed = index // len(axes)
         copy = shutil.copytree(run, folder / f"lenet5_{optimizer}_{method}_{sparsity}_seed{seed}")
-        changed = {"optimizer": optimizer, "pruning_method": method, "target_sparsity": sparsity, "seed": seed}
-        (copy / "config.yaml").write_text(yaml.safe_dump(config | changed))
+        config = small_config("lenet5", device, optimizer, method, sparsity, seed)
+        RunDir(copy).config.write_text(replace(config, epochs=3).to_yaml())
         for heavy in copy.glob("*.pt"):
             heavy.unlink()
     (folder / "matrix.yaml").write_text(json.dumps({"runs": [path.name for path in folder.iterdir()]}))

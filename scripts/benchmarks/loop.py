@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import tempfile
 from dataclasses import replace
@@ -33,9 +34,21 @@ def measure(device: torch.device, rounds: int) -> list[Row]:
     return rows + _pipelines(small_config("resnet18", device), rounds)
 
 
-def small_config(model: str, device: torch.device) -> RunConfig:
+@functools.cache
+def _settings() -> kconf.Symbols:
+    return kconf.load(ROOT)
+
+
+def small_config(
+    model: str,
+    device: torch.device,
+    optimizer: str = "adamw",
+    method: str = "none",
+    sparsity: float = 0.0,
+    seed: int = 0,
+) -> RunConfig:
     """A small run on synthetic images: 8 batches, on a CPU the narrow ResNet-18 (speed only, no accuracy)."""
-    config = run_config(kconf.load(ROOT), model, "adamw", "none", 0.0, seed=0)
+    config = run_config(_settings(), model, optimizer, method, sparsity, seed)
     return replace(
         config,
         dataset="synthetic",
