@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from . import kconf
-from .config import FIELD_TYPES, ConfigError, RunConfig, problems, run_config, symbol_of, with_values
-from .matrix import legal
-from .schema import as_text, nearest
+from .config import FIELD_TYPES, PAIRS, ConfigError, RunConfig, legal, problems, run_config, symbol_of
+from .schema import Value, as_text, nearest
 from .symbols import Symbols
 
 AXES = ("model", "optimizer", "pruning_method", "seed_in_name")  # not looked up as symbols
@@ -72,9 +73,7 @@ def from_defaults(symbols: Symbols, model: str, options: dict[str, str]) -> RunC
         if value not in symbols.axis(prefix)
     ]
     if not wrong and not legal(optimizer, method):
-        wrong = [
-            f"pruning_method={method}: state goes with adamwprune only, the other methods with every other optimizer"
-        ]
+        wrong = [f"pruning_method={method}: {PAIRS}"]
     sparsity = options.pop("target_sparsity", "0.0" if method == "none" else DEFAULT_SPARSITY)
     share = 0.0
     try:
@@ -88,6 +87,29 @@ def from_defaults(symbols: Symbols, model: str, options: dict[str, str]) -> RunC
     # regrowth follows from the mode by default, and so from one that is typed; with_values tells where that is wrong
     with symbols.changed({"ADAMWPRUNE_MODE": options["mode"]} if "mode" in options else {}):
         return run_config(symbols, model, optimizer, method, share, seed=0)
+
+
+def with_values(symbols: Symbols, config: RunConfig, texts: Mapping[str, str]) -> RunConfig:
+    """`config` with some fields replaced by texts as typed (`{"epochs": "3"}`). ConfigError with all that is wrong."""
+    values: dict[str, Value] = {}
+    wrong: list[str] = []
+    for field, text in texts.items():
+        name = symbol_of(symbols, config.model, config.optimizer, config.pruning_method, field)
+        if field not in FIELD_TYPES or field in ("model", "optimizer", "pruning_method", "seed_in_name", "variant"):
+            wrong.append(f"{field}={text}: cannot be changed{nearest(field, FIELD_TYPES)}")
+        elif name is None:
+            wrong.append(f"{field}={text}: does not apply to {config.optimizer} with {config.pruning_method}")
+        else:
+            try:
+                values[field] = symbols.spec(name).parse(text)
+            except ValueError as error:
+                wrong.append(f"{field}={text}: {error}, allowed {symbols.spec(name).allowed}")
+    if wrong:
+        raise ConfigError(wrong)
+    changed = replace(config, **values)  # type: ignore[arg-type]
+    if found := problems(symbols, changed):
+        raise ConfigError(found)
+    return changed
 
 
 def flag(field: str) -> str:

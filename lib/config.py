@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from .schema import Value, as_text, nearest
+from .schema import as_text, nearest
 from .yamltext import parse_yaml
 
 if TYPE_CHECKING:
@@ -170,6 +170,15 @@ PRUNING_FIELDS = frozenset(
 )
 
 
+#: What `legal` says, in words.
+PAIRS = "state goes with adamwprune only, the other methods with every other optimizer"
+
+
+def legal(optimizer: str, method: str) -> bool:
+    """State goes with AdamWPrune only, magnitude and movement with all the others, none with every optimizer."""
+    return method == "none" or (method == "state") == (optimizer == "adamwprune")
+
+
 def candidates(model: str, optimizer: str, method: str, field: str) -> list[str]:
     """Names of the symbols that may hold `field` for this run, the most specific first."""
     prefixes = (f"{model}_{optimizer}_", f"{model}_", f"{optimizer}_", f"{method}_", "")
@@ -222,26 +231,43 @@ def run_config(
 
 
 def problems(symbols: Symbols, config: RunConfig) -> list[str]:
-    """Every value of `config` that Kconfig does not allow, and every pair of values that contradict each other."""
-    wrong = []
-    for axis, value in (
-        ("MODEL", config.model),
-        ("OPTIMIZER", config.optimizer),
-        ("PRUNING", config.pruning_method),
-    ):
-        if value not in symbols.axis(axis):
-            wrong.append(f"{axis.lower()}={value}: unknown, allowed {', '.join(symbols.axis(axis))}")
+    """Every value of `config` that is missing or not allowed by Kconfig, and every pair that contradicts each other."""
+    wrong = [
+        f"{axis}={value}: unknown, allowed {', '.join(symbols.axis(prefix))}"
+        for axis, prefix, value in (
+            ("model", "MODEL", config.model),
+            ("optimizer", "OPTIMIZER", config.optimizer),
+            ("pruning", "PRUNING", config.pruning_method),
+        )
+        if value not in symbols.axis(prefix)
+    ]
+    if wrong:  # then it is not known which fields apply
+        return wrong
+    if not legal(config.optimizer, config.pruning_method):
+        return [f"pruning_method={config.pruning_method}: {PAIRS}"]
     for field in FIELD_TYPES:
-        value = getattr(config, field)
-        name = symbol_of(symbols, config.model, config.optimizer, config.pruning_method, field)
-        if name is None or value is None or field in ("model", "optimizer", "pruning_method"):
-            continue
-        spec = symbols.spec(name)
-        try:
-            spec.parse(as_text(value))
-        except ValueError as error:
-            wrong.append(f"{field}={as_text(value)}: {error}, allowed {spec.allowed} ({name})")
+        if field not in ("model", "optimizer", "pruning_method"):
+            name = symbol_of(symbols, config.model, config.optimizer, config.pruning_method, field)
+            wrong += _problem(symbols, config, field, name)
     return wrong + _contradictions(config)
+
+
+def _problem(symbols: Symbols, config: RunConfig, field: str, name: str | None) -> list[str]:
+    """What is wrong with one field, whose symbol is `name` (None: it does not apply to such a run)."""
+    value = getattr(config, field)
+    if value is None:
+        expected = name is not None and (field != "exponent" or config.criterion == "fisher")  # only fisher has one
+        return [f"{field}: missing"] if expected else []
+    if name is None:
+        if field in AXIS_FIELDS:
+            return []
+        return [f"{field}={as_text(value)}: does not apply to {config.optimizer} with {config.pruning_method}"]
+    spec = symbols.spec(name)
+    try:
+        spec.parse(as_text(value))
+    except ValueError as error:
+        return [f"{field}={as_text(value)}: {error}, allowed {spec.allowed} ({name})"]
+    return []
 
 
 def _contradictions(config: RunConfig) -> list[str]:
@@ -249,6 +275,8 @@ def _contradictions(config: RunConfig) -> list[str]:
     start, end, floor = config.pruning_start, config.pruning_end, config.min_density
     if start is not None and end is not None and start > end:
         found.append(f"pruning_start={start}: after pruning_end={end}, allowed 0 to pruning_end")
+    if config.pruning_method == "none" and config.target_sparsity:
+        found.append(f"target_sparsity={config.target_sparsity}: needs a pruning method")
     if floor is not None and config.target_sparsity + floor > 1 + 1e-9:
         found.append(
             f"target_sparsity={config.target_sparsity}: leaves less than min_density={floor} of every layer, "
@@ -259,29 +287,6 @@ def _contradictions(config: RunConfig) -> list[str]:
     if config.mode == "lean" and config.regrowth:
         found.append(f"regrowth={config.regrowth}: not 0, but in lean mode nothing pruned returns, allowed 0")
     return found
-
-
-def with_values(symbols: Symbols, config: RunConfig, texts: Mapping[str, str]) -> RunConfig:
-    """`config` with some fields replaced by texts as typed (`{"epochs": "3"}`). ConfigError with all that is wrong."""
-    values: dict[str, Value] = {}
-    wrong: list[str] = []
-    for field, text in texts.items():
-        name = symbol_of(symbols, config.model, config.optimizer, config.pruning_method, field)
-        if field not in FIELD_TYPES or field in ("model", "optimizer", "pruning_method", "seed_in_name", "variant"):
-            wrong.append(f"{field}={text}: cannot be changed{nearest(field, FIELD_TYPES)}")
-        elif name is None:
-            wrong.append(f"{field}={text}: does not apply to {config.optimizer} with {config.pruning_method}")
-        else:
-            try:
-                values[field] = symbols.spec(name).parse(text)
-            except ValueError as error:
-                wrong.append(f"{field}={text}: {error}, allowed {symbols.spec(name).allowed}")
-    if wrong:
-        raise ConfigError(wrong)
-    changed = replace(config, **values)  # type: ignore[arg-type]
-    if found := problems(symbols, changed):
-        raise ConfigError(found)
-    return changed
 
 
 def differences(a: RunConfig, b: RunConfig) -> list[str]:

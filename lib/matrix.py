@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from . import variants
-from .config import ConfigError, RunConfig, run_config
+from .config import PAIRS, ConfigError, RunConfig, legal, run_config
 from .kconf import ROOT, defaults, load
 from .schema import as_text, nearest
 from .strict import override
@@ -28,11 +28,6 @@ from .yamltext import parse_yaml
 _AXIS_KEYS = {"models": "MODEL", "optimizers": "OPTIMIZER", "pruning_methods": "PRUNING_METHOD"}
 _AXES = {"model": "MODEL", "optimizer": "OPTIMIZER", "pruning method": "PRUNING"}
 _KEYS = (*_AXIS_KEYS, "sparsity_levels", "seeds", "overrides")
-
-
-def legal(optimizer: str, method: str) -> bool:
-    """State goes with AdamWPrune only, magnitude and movement with all the others, none with every optimizer."""
-    return method == "none" or (method == "state") == (optimizer == "adamwprune")
 
 
 def expand(
@@ -154,10 +149,7 @@ def _empty_axes(symbols: Symbols, sparsities: Sequence[float]) -> list[str]:
     if not sparsities and any(method != "none" for method in methods):
         missing.append("no sparsity is ticked")
     if optimizers and methods and not any(legal(o, m) for o in optimizers for m in methods):
-        missing.append(
-            f"{', '.join(methods)} with {', '.join(optimizers)} gives no run: state goes with adamwprune only, "
-            "magnitude and movement with every other optimizer"
-        )
+        missing.append(f"{', '.join(methods)} with {', '.join(optimizers)} gives no run: {PAIRS}")
     return missing
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib import kconf, matrix
+from lib.arguments import with_values
 from lib.config import (
     AXIS_FIELDS,
     FIELD_TYPES,
@@ -20,7 +21,6 @@ from lib.config import (
     problems,
     run_config,
     symbol_of,
-    with_values,
 )
 from lib.kconf import ROOT, load
 from lib.symbols import MATRIX_SYMBOLS, field_symbols

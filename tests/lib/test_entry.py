@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,45 @@ def test_a_config_file_is_a_run_and_options_override_it(tmp_path: Path) -> None:
     assert entry.main("lenet5", lenet5, words) == 0
     summary = read_json(RunDir(tmp_path / "run").summary)
     assert (summary["optimizer"], summary["seed"], summary["epochs"]) == ("sgd", 7, 1)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "method", "field"),
+    [
+        ("adamw", "magnitude", "pruning_end"),
+        ("adamwprune", "state", "mode"),
+        ("adamwprune", "state", "exponent"),
+        ("adamwadv", "none", "clip_norm"),
+    ],
+)
+def test_a_config_file_without_a_setting_of_its_method_is_refused_by_name(
+    optimizer: str, method: str, field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run.yaml"
+    lines = tiny(optimizer, method, 0.5).to_yaml().splitlines()
+    file.write_text("\n".join(line for line in lines if not line.startswith(f"{field}:")))
+    assert entry.main("lenet5", lenet5, ["--config", str(file), "--output", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err == f"{file}: {field}: missing\n"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"pruning_method": "movement"}, "pruning_method=movement: state goes with adamwprune only"),
+        ({"optimizer": "sgd"}, "pruning_method=state: state goes with adamwprune only"),
+        ({"pruning_method": "none"}, "target_sparsity=0.5: needs a pruning method"),
+        ({"width": 16}, "width=16: does not apply to adamwprune with state"),
+    ],
+)
+def test_a_config_file_with_what_does_not_go_together_is_refused(
+    changes: dict, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(replace(tiny("adamwprune", "state", 0.5), **changes).to_yaml())
+    assert entry.main("lenet5", lenet5, ["--config", str(file), "--output", str(tmp_path / "run")]) == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_changed_configuration_is_refused_with_the_keys_that_differ(

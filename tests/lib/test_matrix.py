@@ -7,9 +7,9 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lib.config import ConfigError
+from lib.config import ConfigError, legal
 from lib.kconf import ROOT, load
-from lib.matrix import default_config, expand, from_yaml, legal, load_matrix
+from lib.matrix import default_config, expand, from_yaml, load_matrix
 
 PRESETS = {
     "quickstart": 8,
