@@ -36,10 +36,16 @@ def main(argv: list[str]) -> int:
     unknown = set(arguments.parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    if arguments.rounds < 1:
+        parser.error(f"--rounds {arguments.rounds}: at least 1 is expected")
     try:
         old = json.loads(arguments.compare.read_text()) if arguments.compare else None
     except (OSError, ValueError) as error:
         parser.error(f"cannot read {arguments.compare}: {error}")
+    import torch
+
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU")
     result = measure(arguments.parts or PARTS, arguments.rounds, arguments.device)
     path = ROOT / "results" / f"bench-{time.strftime('%Y%m%d-%H%M%S')}.json"
     path.parent.mkdir(exist_ok=True)

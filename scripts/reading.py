@@ -110,4 +110,5 @@ def find(name: str | None, root: Path) -> Path:
     for candidate in (Path(name), root / name):
         if candidate.is_dir():
             return candidate
-    raise FileNotFoundError(f"no results folder {name}, nor {root / name}")
+    places = dict.fromkeys((str(name), str(root / name)))  # one where the name is absolute
+    raise FileNotFoundError(f"no results folder {', nor '.join(places)}")
