@@ -36,8 +36,8 @@ LOG_LINES = 40
 
 #: The columns of the table that sort by a field of the record; the others sort by their text.
 SORTED_BY = {
-    3: "target_sparsity", 4: "accuracy_mean", 6: "best_epoch_accuracy_mean", 7: "final_sparsity", 8: "memory_mib",
-    9: "state_bytes_per_weight", 10: "seconds", 11: "accuracy_per_100_mib",
+    3: "target_sparsity", 4: "accuracy_mean", 6: "best_epoch_accuracy_mean", 7: "final_sparsity",
+    8: "final_sparsity_total", 9: "memory_mib", 10: "state_bytes_per_weight", 11: "seconds", 12: "accuracy_per_100_mib",
 }  # fmt: skip
 
 

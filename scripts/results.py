@@ -32,10 +32,10 @@ from scripts.tables import GAP, print_table, reader_left, shortened
 
 HEADINGS = (
     "model", "optimizer", "pruning", "target %", "accuracy % (last epoch)", "n", "best epoch %", "sparsity %",
-    "memory MiB", "state B/weight", "seconds", "acc. per 100 MiB", "runs",
+    "of all %", "memory MiB", "state B/weight", "seconds", "acc. per 100 MiB", "runs",
 )  # fmt: skip
-TEXT_COLUMNS = {0, 1, 2, 12}  # the other columns hold numbers and are aligned to the right
-LEAST_NEEDED = (12, 11, 6, 0, 10, 5, 7, 9)  # what a narrow terminal goes without, in this order
+TEXT_COLUMNS = {0, 1, 2, 13}  # the other columns hold numbers and are aligned to the right
+LEAST_NEEDED = (13, 12, 6, 8, 0, 11, 5, 7, 10)  # what a narrow terminal goes without, in this order
 
 
 def accuracy_per_100_mib(group: Group, figure: str) -> Stat | None:
@@ -76,6 +76,7 @@ def _record(group: Group, figure: str) -> dict[str, Any]:
         line[f"{name}_sd"] = stat and stat.sd
     for name, stat in (
         ("final_sparsity", group.stat("final_sparsity")),
+        ("final_sparsity_total", group.stat("final_sparsity_total")),
         ("memory_mib", memory and Stat(memory.n, memory.mean / MIB, None)),
         ("state_bytes_per_weight", group.stat("state_bytes_per_weight")),
         ("seconds", group.stat("seconds")),
@@ -120,6 +121,7 @@ def cells(line: dict[str, Any]) -> list[str]:
         str(line["n"]),
         spread("best_epoch_accuracy"),
         text("final_sparsity", 2, 100),
+        text("final_sparsity_total", 2, 100),
         text("memory_mib", 2),
         text("state_bytes_per_weight", 2),
         text("seconds", 1),
@@ -135,6 +137,9 @@ def remarks(results: Results) -> list[str]:
     figures = {results.of_model(model).memory_figure for model in results.models}
     told += [f"Memory: {MEMORY_FIGURES[figure]}." for figure in sorted(figures)]
     told += ["State: optimizer and pruning state at the end of the run, in bytes per parameter."]
+    told += ["Sparsity: zeros among the prunable weights; of all: among all parameters."]
+    if any(run.keeps_layers and run.method != "none" for run in results.runs):
+        told.append("Runs that leave the first layer or the classifier whole keep more weights at the same target.")
     if any(run.synthetic for run in results.runs):
         told.append("Synthetic images: their accuracy says nothing about real data.")
     for run in results.runs:

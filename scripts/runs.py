@@ -75,6 +75,11 @@ class Run:
         return self.config.get("dataset") == "synthetic" or bool(self.summary.get("synthetic"))
 
     @property
+    def keeps_layers(self) -> bool:
+        """Whether the first layer or the classifier is not pruned: such a run keeps more weights at the same target."""
+        return False in (self.config.get("prune_first"), self.config.get("prune_last"))
+
+    @property
     def state(self) -> str:
         return str(self.status.get("state", "queued"))
 
@@ -121,6 +126,10 @@ class Run:
     def final_sparsity(self) -> float | None:
         value = number(self.summary.get("final_sparsity"))
         return value if value is not None or not self.metrics else number(self.metrics[-1].get("sparsity"))
+
+    def final_sparsity_total(self) -> float | None:
+        """Zeros among all parameters; unknown where an older version ran."""
+        return number(self.summary.get("final_sparsity_total"))
 
     def seconds(self) -> float | None:
         return number(self.summary.get("seconds"))
