@@ -3,8 +3,8 @@
 
 usage: bench.py [--compare OLD.json] [--rounds N] [--device cpu|cuda] [PART ...]
 
-PART is `optimizer`, `loop`, `precision`, `start` or `growth`; all by default. A ratio is the time over that of the
-first alternative: below 1 is faster.
+PART is `optimizer`, `training`, `loop`, `precision`, `start` or `growth`; all by default. A ratio is the time over that
+of the first alternative: below 1 is faster.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 from lib.files import write_atomic
 from scripts.tables import print_table
 
-PARTS = ("optimizer", "loop", "precision", "start", "growth")
+PARTS = ("optimizer", "training", "loop", "precision", "start", "growth")
 
 
 def main(argv: list[str]) -> int:
@@ -82,11 +82,13 @@ def show(result: dict, old: dict | None) -> None:
     print(
         f"{result['device']}, torch {result['torch']}, {result['rounds']} rounds; ratio = time over that of the first"
     )
-    headings = ["what", "alternative", "ms", "ratio", "least", "greatest", *(["ratio before"] if old else [])]
+    headings = ["what", "alternative", "ms", "ratio", "least", "greatest", "images/s"]
+    headings += ["ratio before"] if old else []
     rows = []
     for row in result["rows"]:
         cells = [row["part"], row["name"], f"{row['milliseconds']:.2f}"]
         cells += [f"{row[key]:.2f}" for key in ("ratio", "lowest", "highest")]
+        cells.append(f"{1000 * row['images'] / row['milliseconds']:,.0f}" if row["images"] else "")
         if old:
             ratio = before.get((row["part"], row["name"]))
             cells.append("–" if ratio is None else f"{ratio:.2f}")

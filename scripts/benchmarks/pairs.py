@@ -18,6 +18,7 @@ class Row:
         milliseconds: median duration of one call.
         against: the alternative that the ratio refers to.
         ratio, lowest, highest: median, least and greatest of the ratios of neighbouring calls; below 1 is faster.
+        images: how many images one call handles; 0 where it handles none.
     """
 
     part: str
@@ -27,9 +28,12 @@ class Row:
     ratio: float
     lowest: float
     highest: float
+    images: int = 0
 
 
-def in_turn(part: str, calls: dict[str, Callable[[], object]], rounds: int, against: str | None = None) -> list[Row]:
+def in_turn(
+    part: str, calls: dict[str, Callable[[], object]], rounds: int, against: str | None = None, images: int = 0
+) -> list[Row]:
     """Call all alternatives once a round, after one uncounted round, and compare within each round."""
     base = against or next(iter(calls))
     for call in calls.values():
@@ -43,7 +47,6 @@ def in_turn(part: str, calls: dict[str, Callable[[], object]], rounds: int, agai
     rows = []
     for name, values in seconds.items():
         ratios = [value / other for value, other in zip(values, seconds[base], strict=True)]
-        rows.append(
-            Row(part, name, 1000 * statistics.median(values), base, statistics.median(ratios), min(ratios), max(ratios))
-        )
+        middle = 1000 * statistics.median(values)
+        rows.append(Row(part, name, middle, base, statistics.median(ratios), min(ratios), max(ratios), images))
     return rows

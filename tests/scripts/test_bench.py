@@ -12,7 +12,7 @@ from scripts import bench
     ("words", "sentence"),
     [
         (["--rounds", "0"], "--rounds 0: at least 1 is expected"),
-        (["speed"], "unknown part speed; there are optimizer, loop"),
+        (["speed"], "unknown part speed; there are optimizer, training"),
         (["--compare", "/nowhere.json"], "cannot read /nowhere.json"),
         (["--device", "cuda"], "--device cuda: torch sees no GPU"),
     ],
