@@ -46,6 +46,10 @@ all: packages ## train what is configured (no .config: the quickstart preset), t
 continue: packages ## go on with an interrupted matrix
 	$(Q)exec $(python) scripts/everything.py --continue $(overrides)
 
+.PHONY: join
+join: packages ## train beside other runners of the same runs: on another GPU, or another machine
+	$(Q)exec $(python) scripts/everything.py --join $(overrides)
+
 .PHONY: rerun
 rerun: packages ## train everything again, into a new results folder
 	$(Q)exec $(python) scripts/everything.py --rerun $(overrides)

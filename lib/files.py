@@ -13,6 +13,7 @@ import json
 import math
 import os
 import re
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,12 +23,13 @@ LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
 
 
 class Locked(Exception):
-    """Another process holds the lock; `pid` is its number, or None where it cannot be told."""
+    """Another process holds the lock; `pid` is its number, or None where it cannot be told, `host` its machine."""
 
-    def __init__(self, path: Path, pid: int | None):
-        self.path, self.pid = path, pid
+    def __init__(self, path: Path, pid: int | None, host: str = ""):
+        self.path, self.pid, self.host = path, pid, host
         holder = f"process {pid}" if pid else "another process"
-        super().__init__(f"{path.parent} is in use by {holder}")
+        where = f" on {host}" if host and host != socket.gethostname() else ""
+        super().__init__(f"{path.parent} is in use by {holder}{where}")
 
 
 @contextlib.contextmanager
@@ -45,22 +47,24 @@ def locked(path: Path, wait: float | None = 0.0) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise Locked(path, _pid_in(handle)) from None
+                    raise Locked(path, *_holder(handle)) from None
                 time.sleep(0.05)
-        # the number is only for the message of the one who finds it locked; a full disk is no reason to stop
+        # the name is only for the message of the one who finds it locked; a full disk is no reason to stop
         with contextlib.suppress(OSError):
             os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(handle, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
         yield
     finally:
         os.close(handle)
 
 
-def _pid_in(handle: int) -> int | None:
+def _holder(handle: int) -> tuple[int | None, str]:
+    """Process and machine that the lock file names."""
     try:
-        return int(os.pread(handle, 32, 0))
+        pid, _, host = os.pread(handle, 256, 0).decode(errors="replace").strip().partition(" ")
+        return int(pid), host
     except (OSError, ValueError):
-        return None
+        return None, ""
 
 
 @contextlib.contextmanager

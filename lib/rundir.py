@@ -36,6 +36,7 @@ class RunDir:
         self.log = self.path / "log.txt"
         self.phase = self.path / "phase"
         self.lock_file = self.path / ".lock"
+        self.claim_file = self.path / ".claim"
 
     def __repr__(self) -> str:
         return f"RunDir({str(self.path)!r})"
@@ -73,6 +74,11 @@ class RunDir:
         """Be the only writer of this folder. Raises Locked, naming the holder, after `wait` seconds."""
         self.path.mkdir(parents=True, exist_ok=True)
         return locked(self.lock_file, wait)
+
+    def claim(self) -> contextlib.AbstractContextManager[None]:
+        """Be the only runner that has this run trained and records how it ended. Raises Locked."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return locked(self.claim_file)
 
 
 class ResultsDir:

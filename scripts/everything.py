@@ -1,6 +1,6 @@
 """What plain `make` does: train the configured matrix, then print its table, draw its pictures, write its report.
 
-    everything.py [--config FILE] [--continue | --rerun] [NAME=value ...]
+    everything.py [--config FILE] [--continue | --rerun | --join] [NAME=value ...]
 
 The arguments are those of run_matrix.py. Failed runs do not keep the others from being shown. Exit code: that of
 run_matrix.py, or 1 where a table, picture or report could not be made.

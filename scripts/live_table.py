@@ -15,6 +15,8 @@ from lib.config import RunConfig
 from lib.files import read_json
 from lib.rundir import RunDir
 
+ELSEWHERE = "elsewhere"  # another runner has it in hand
+
 MARKS = {
     "done": "[green]done[/]",
     "running": "[cyan]running[/]",
@@ -22,6 +24,7 @@ MARKS = {
     "diverged": "[red]diverged[/]",
     "interrupted": "[yellow]interrupted[/]",
     "queued": "[dim]queued[/]",
+    ELSEWHERE: f"[cyan]{ELSEWHERE}[/]",
 }
 
 
@@ -110,6 +113,11 @@ class Row:
         self.state, self.reason, self.took, self.began = state, reason, self.seconds(), None
         self.order = time.monotonic()
 
+    def learn(self, state: str, reason: str | None) -> None:
+        """How another runner has ended it."""
+        self.end(state, reason)
+        self.recall()
+
     def figure(self, name: str, scale: float = 1.0) -> str:
         value = self.record.get(name)
         return f"{scale * value:.2f}" if isinstance(value, int | float) else ""
@@ -156,7 +164,7 @@ class Plain:
         tell(text)
 
     def event(self, row: Row, text: str) -> None:
-        over = sum(r.state not in ("queued", "running") for r in self.rows)
+        over = sum(r.state not in ("queued", "running", ELSEWHERE) for r in self.rows)
         self.say(f"[{over:{self.width}}/{len(self.rows)}] {row.run.name}: {text}")
 
     def started(self, row: Row) -> None:
@@ -207,14 +215,14 @@ class Live(Plain):
 
     def refresh(self) -> None:
         for row in self.rows:
-            if row.state == "running":
+            if row.state in ("running", ELSEWHERE):
                 row.refresh()
         if self.live is not None:
             self.live.update(self.table())
 
     def fitting(self, room: int) -> list[Row]:
         """At most `room` rows in matrix order: what runs, what failed, what ended last, what is next."""
-        interest = {"running": 0, "failed": 1, "diverged": 1, "interrupted": 1, "done": 2, "queued": 3}
+        interest = {"running": 0, ELSEWHERE: 0, "failed": 1, "diverged": 1, "interrupted": 1, "done": 2, "queued": 3}
         ranked = sorted(self.rows, key=lambda row: (interest[row.state], -row.order))
         shown = {row.run.name for row in ranked[:room]}
         return [row for row in self.rows if row.run.name in shown]

@@ -11,7 +11,7 @@ import yaml
 
 from lib import kconf
 from lib.config import ConfigError, RunConfig, differences
-from lib.files import Locked, read_json, write_atomic, write_json
+from lib.files import Locked, locked, read_json, write_atomic, write_json
 from lib.rundir import ResultsDir, RunDir
 from lib.symbols import Symbols
 from lib.yamltext import parse_yaml
@@ -124,12 +124,8 @@ def write_plan(
 
     A new folder gets matrix.yaml last: with it the folder counts as a results folder. One that is gone on
     with gets it first: should we be killed, the next start knows the overrides that some runs already have.
-    The machine of a later start is added to the record of the first one, as runs may then come from both.
     """
-    old = read_json(folder.environment)
-    if old:
-        environment = {**old, "resumed": [*old.get("resumed", []), environment]}
-    write_json(folder.environment, environment)
+    record_machine(folder, environment)
     new = not folder.matrix.exists()
     if not new:
         write_matrix(folder, configs, source, overrides)
@@ -138,6 +134,14 @@ def write_plan(
     if new:
         write_matrix(folder, configs, source, overrides)
     folder.set_latest()
+
+
+def record_machine(folder: ResultsDir, environment: dict[str, Any]) -> None:
+    """Write environment.json. The machine of a later start is added to the first one: runs may come from both."""
+    with locked(folder.path / ".lock", wait=None):
+        if old := read_json(folder.environment):
+            environment = {**old, "resumed": [*old.get("resumed", []), environment]}
+        write_json(folder.environment, environment)
 
 
 def write_matrix(folder: ResultsDir, configs: list[RunConfig], source: Path, overrides: Mapping[str, str]) -> None:

@@ -1,6 +1,6 @@
 """Train the runs that a configuration asks for, one process each, and write their results as they arise.
 
-    run_matrix.py [--config FILE] [--continue | --rerun] [NAME=value ...]
+    run_matrix.py [--config FILE] [--continue | --rerun | --join] [NAME=value ...]
 
 Reads .config, or FILE: a fragment of Kconfig lines, or a matrix in YAML (*.yaml). NAME=value changes a symbol.
 Started again with the same configuration it goes on where it stopped: done runs are kept, interrupted ones go
@@ -8,8 +8,11 @@ on from their last checkpoint, failed ones are run again.
 
     --continue   go on with the newest results folder; only the number of epochs may have grown
     --rerun      start a fresh results folder, even if the newest one has these runs
+    --join       train what other runners of these runs have not begun, here or on other machines; the first makes
+                 the results folder. It ends when nothing is left to begin
 
-Exit code: 0 all runs done; 1 at least one failed; 2 nothing could be started; 130, 143 interrupted, resumable.
+Exit code: 0 all runs done (or, with --join, in hand elsewhere); 1 at least one failed; 2 nothing could be started;
+130, 143 interrupted, resumable.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +37,22 @@ from lib.matrix import default_config, load_matrix
 from lib.rundir import STATES, ResultsDir
 from lib.symbols import Symbols
 from scripts import environment, sharing
-from scripts.live_table import Row, display, tell
-from scripts.plan import changes, grows, recorded_overrides, source, started_from, unsettled, write_plan
+from scripts.live_table import ELSEWHERE, Row, display, tell
+from scripts.plan import (
+    changes,
+    grows,
+    record_machine,
+    recorded_overrides,
+    source,
+    started_from,
+    unsettled,
+    write_plan,
+)
 from scripts.reading import load
 from scripts.results import write_summary
 from scripts.scheduler import Scheduler, Stop
+
+PLANNING = 30.0  # seconds that another runner may take to make its folder
 
 
 class Refused(Exception):
@@ -50,6 +65,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--continue", dest="go_on", action="store_true")
     which.add_argument("--rerun", action="store_true")
+    which.add_argument("--join", action="store_true")
     parser.add_argument("overrides", nargs="*", metavar="NAME=value")
     arguments = parser.parse_intermixed_args(argv)
     if wrong := [text for text in arguments.overrides if "=" not in text]:
@@ -170,22 +186,47 @@ def train(arguments: argparse.Namespace) -> int:
         check_machine(todo)
         check_datasets(todo)
     check_writable(wanted.root)
+    if arguments.join:
+        return run_all(joined(arguments, wanted), wanted, joining=True)
     with locked(wanted.root / ".lock"):
-        folder = find_folder(arguments, wanted)  # another runner may have come in between
-        if folder is not None and not unsettled(folder, configs):
-            folder.set_latest()
-            states = [str(folder.run(config.run_id).read_status().get("state")) for config in configs]
-            return report(folder, states, "these runs are done already; `make rerun` trains them again")
-        if folder is None:
-            folder = ResultsDir.create(wanted.root, wanted.preset)
+        return run_all(planned(arguments, wanted), wanted)
+
+
+def planned(arguments: argparse.Namespace, wanted: Asked) -> ResultsDir:
+    """The folder to train into, made or brought up to date. To be called by whoever has the folder of all results."""
+    folder = find_folder(arguments, wanted)  # another runner may have come in between
+    if folder is None:
+        folder = ResultsDir.create(wanted.root, wanted.preset)
+    if unsettled(folder, wanted.configs):
         kconf.save(wanted.symbols, folder.config)
-        write_plan(folder, configs, wanted.source, wanted.overrides, environment.describe(ROOT))
-        return run_all(folder, configs, wanted.symbols.value("JOBS"))
+        write_plan(folder, wanted.configs, wanted.source, wanted.overrides, environment.describe(ROOT))
+    return folder
 
 
-def run_all(folder: ResultsDir, configs: list[RunConfig], jobs: int) -> int:
+def joined(arguments: argparse.Namespace, wanted: Asked) -> ResultsDir:
+    """The folder that other runners train into; the first to come makes it. Raises Refused if they train other runs."""
+    deadline = time.monotonic() + PLANNING
+    while True:
+        try:
+            with locked(wanted.root / ".lock"):
+                return planned(arguments, wanted)
+        except Locked as busy:
+            if folder := find_folder(arguments, wanted):
+                record_machine(folder, environment.describe(ROOT))
+                return folder
+            if time.monotonic() > deadline:
+                raise Refused(f"{busy} for other runs: join it with the same .config and the same NAME=value") from None
+        time.sleep(0.2)
+
+
+def run_all(folder: ResultsDir, wanted: Asked, joining: bool = False) -> int:
     """Train the unsettled runs of a folder. The exit code."""
+    configs, jobs = wanted.configs, wanted.symbols.value("JOBS")
     todo = unsettled(folder, configs)
+    if not todo:
+        folder.set_latest()
+        states = [str(folder.run(config.run_id).read_status().get("state")) for config in configs]
+        return report(folder, states, "these runs are done already; `make rerun` trains them again")
     names = {config.run_id for config in todo}
     rows = []
     for config in configs:
@@ -199,21 +240,21 @@ def run_all(folder: ResultsDir, configs: list[RunConfig], jobs: int) -> int:
     terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
     with Stop() as stop:
         with display(rows, jobs, terminal) as view:
-            Scheduler(ROOT, rows, jobs, view, stop).run()
+            Scheduler(ROOT, rows, jobs, view, stop, joining).run()
         remark = "the same command goes on from here" if stop.count else None
         code = report(folder, [row.state for row in rows], remark)
-    return (stop.exit_code or 1) if code else 0
+    return stop.exit_code if stop.count and any(row.state != "done" for row in rows) else code
 
 
 def report(folder: ResultsDir, states: list[str], remark: str | None) -> int:
-    """Write the summary, say in one sentence how the runs ended. 0 if all are done, else 1."""
+    """Write the summary, say in one sentence how the runs ended. 0 if all are done or others see to them, else 1."""
     try:
         write_summary(load(folder.path))
     except Exception as error:  # a table that cannot be written takes no run's result with it
         print(f"the summary could not be written: {error}", file=sys.stderr)
-    counted = ", ".join(f"{states.count(state)} {state}" for state in STATES if state in states)
+    counted = ", ".join(f"{states.count(state)} {state}" for state in (*STATES, ELSEWHERE) if state in states)
     tell(f"{count(len(states))} in {shown(folder.path)}: {counted}" + (f"; {remark}" if remark else ""))
-    return 0 if set(states) == {"done"} else 1
+    return 0 if set(states) <= {"done", ELSEWHERE} else 1
 
 
 def count(runs: int) -> str:

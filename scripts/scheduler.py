@@ -10,11 +10,12 @@ from typing import Any
 
 from lib.files import Locked
 from scripts.children import Child
-from scripts.live_table import Plain, Row, silence
-from scripts.plan import write_run
+from scripts.live_table import ELSEWHERE, Plain, Row, silence
+from scripts.plan import settled, write_run
 
 TICK = 0.05  # seconds between looks at the children
 REDRAW = 0.5  # seconds between looks at their results
+LOOK = 1.0  # seconds between looks for a run that nobody has in hand any more
 
 
 class Stop:
@@ -54,13 +55,20 @@ class Stop:
 
 
 class Scheduler:
-    """Trains the queued rows, `jobs` at a time, in their order."""
+    """Trains the queued rows, `jobs` at a time, in their order.
 
-    def __init__(self, root: Path, rows: list[Row], jobs: int, view: Plain, stop: Stop):
-        self.root, self.jobs, self.view, self.stop = root, jobs, view, stop
+    Other runners, here or on other machines, may be at the same rows. Each claims a run before it starts it, and holds
+    the claim until it has recorded how the run ended. One that is `joining` ends when nothing is left to claim. One
+    that is not waits for what others have in hand, and goes on with it should they not finish it.
+    """
+
+    def __init__(self, root: Path, rows: list[Row], jobs: int, view: Plain, stop: Stop, joining: bool = False):
+        self.root, self.jobs, self.view, self.stop, self.joining = root, jobs, view, stop, joining
         self.queue = [row for row in rows if row.state == "queued"]
         self.children: list[tuple[Row, Child]] = []
+        self.claims: dict[str, contextlib.ExitStack] = {}
         self.stopped = 0  # how many requests to stop were passed on
+        self.next_look = 0.0  # monotonic seconds
         self.waiting = False
 
     def run(self) -> None:
@@ -96,26 +104,46 @@ class Scheduler:
             self.stopped = self.stop.count
 
     def start_some(self) -> None:
-        """Start queued runs until `jobs` are going. A run that another process still writes waits its turn."""
-        while self.queue and len(self.children) < self.jobs:
-            row = next((row for row in self.queue if not self.holder(row)), None)
-            if row is None:
-                if not self.children and not self.waiting:
-                    self.waiting = True
-                    self.view.say(f"waiting: {self.holder(self.queue[0])}")
+        """Start queued runs until `jobs` are going. A run that another process has in hand waits its turn."""
+        if time.monotonic() < self.next_look:
+            return
+        holder = None
+        for row in list(self.queue):
+            if len(self.children) >= self.jobs:
                 return
-            self.queue.remove(row)
-            self.start(row)
+            holder = self.take(row) or holder
+        self.next_look = time.monotonic() + LOOK
+        if self.children or not self.queue:
+            return
+        if self.joining:
+            self.queue.clear()
+        elif not self.waiting:
+            self.waiting = True
+            self.view.say(f"waiting: {holder}")
 
-    def holder(self, row: Row) -> str | None:
-        """Who writes into the run's folder now, None if nobody: a child may outlive a killed runner."""
+    def take(self, row: Row) -> str | None:
+        """Start a queued run, or learn how another runner has ended it. Says who has it in hand, None if nobody."""
+        claim = contextlib.ExitStack()
         try:
-            with row.run.lock():
-                return None
+            claim.enter_context(row.run.claim())
+            with row.run.lock():  # a child may outlive a killed runner
+                pass
         except Locked as busy:
+            claim.close()
+            row.state = ELSEWHERE
             return str(busy)
         except OSError:
-            return None  # starting it will say why
+            pass  # starting it will say why
+        self.queue.remove(row)
+        status = row.run.read_status()
+        if settled(row.run, row.config) or status.get("state") == "failed":  # since we have planned it
+            claim.close()
+            row.learn(status["state"], status.get("reason"))
+            self.view.finished(row)
+        else:
+            self.claims[row.run.name] = claim
+            self.start(row)
+        return None
 
     def start(self, row: Row) -> None:
         row.begin()
@@ -134,4 +162,5 @@ class Scheduler:
         if (status.get("state"), status.get("reason")) != (state, reason):
             with contextlib.suppress(OSError):  # a full disk: the outcome is still shown, and counted
                 row.run.write_status(state, reason, exit_code=code)
+        self.claims.pop(row.run.name).close()
         self.view.finished(row)
