@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .files import locked
-
-ROOT = Path(__file__).resolve().parents[1]
+from .storage.project import ROOT
 
 MNIST_FILES = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",

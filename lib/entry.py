@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 from . import arguments
 from .changes import refuse_changes
 from .config import ConfigError, RunConfig
-from .datacheck import ROOT, DataError, check
+from .datacheck import DataError, check
 from .files import Locked, write_atomic
 from .rundir import RunDir
 from .sampler import Sampler
+from .storage.project import ROOT
 
 if TYPE_CHECKING:
     from .trainer import BuildModel

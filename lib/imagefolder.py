@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .datacheck import ROOT, DataError, Listing, list_images
+from .datacheck import DataError, Listing, list_images
 from .files import locked, replacing
+from .storage.project import ROOT
 
 SIDE = 32  # pixels; every image is brought to this size
 SPLITS = ("train", "test")

@@ -14,10 +14,9 @@ import kconfiglib
 from .config import ConfigError
 from .files import write_atomic
 from .fragment import Assignment, parse
+from .storage.project import ROOT
 from .strict import apply, override
 from .symbols import Symbols
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def load(root: Path = ROOT, config_file: Path | None = None, overrides: Mapping[str, str] | None = None) -> Symbols:

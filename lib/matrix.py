@@ -19,8 +19,9 @@ import yaml
 
 from . import variants
 from .config import PAIRS, ConfigError, RunConfig, legal, run_config
-from .kconf import ROOT, defaults, load
+from .kconf import defaults, load
 from .schema import as_text, nearest
+from .storage.project import ROOT
 from .strict import override
 from .symbols import Symbols
 from .yamltext import parse_yaml

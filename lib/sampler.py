@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable
 
 from .config import RunConfig
-from .datacheck import ROOT
 from .rundir import RunDir
+from .storage.project import ROOT
 
 SCRIPT = ROOT / "scripts" / "gputop.py"
 

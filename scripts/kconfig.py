@@ -32,10 +32,10 @@ from lib import kconf, matrix
 from lib.config import ConfigError
 from lib.files import write_atomic
 from lib.schema import nearest
+from lib.storage.project import ROOT
 from lib.strict import override, unknown_names
 from scripts.tables import reader_left
 
-ROOT = kconf.ROOT
 CONFIG = ROOT / ".config"
 PRESETS = ROOT / "defconfigs"
 

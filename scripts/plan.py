@@ -13,10 +13,10 @@ from lib import kconf
 from lib.config import ConfigError, RunConfig, differences
 from lib.files import Locked, locked, read_json, write_atomic, write_json
 from lib.rundir import ResultsDir, RunDir
+from lib.storage.project import ROOT
 from lib.symbols import Symbols
 from lib.yamltext import parse_yaml
 
-ROOT = Path(__file__).resolve().parents[1]
 SETTLED = ("done", "diverged")  # training a diverged run again would end the same way
 
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-import harness
 import pytest
-from harness import PRUNED, copy_tree, matrix, runs, settings
+
+from tests.e2e import harness
+from tests.e2e.harness import PRUNED, copy_tree, matrix, runs, settings
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[2]
+from lib.storage.project import ROOT
+
 TREE = ROOT  # conftest.py sets a copy of it
 
 # Fifteen steps an epoch, a mask update every third, the ramp over most of the run.

@@ -10,7 +10,8 @@ import sys
 import time
 
 import pytest
-from harness import (
+
+from tests.e2e.harness import (
     PRUNED,
     copy_tree,
     end,

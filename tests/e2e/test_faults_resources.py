@@ -10,7 +10,8 @@ import subprocess
 import sys
 
 import pytest
-from harness import (
+
+from tests.e2e.harness import (
     ROOT,
     copy_tree,
     end,

@@ -10,7 +10,8 @@ import subprocess
 import time
 
 import pytest
-from harness import (
+
+from tests.e2e.harness import (
     BOXES,
     end,
     epochs,

@@ -10,9 +10,9 @@ from typing import Any
 
 from lib import entry
 from lib.rundir import RunDir
+from lib.storage.project import ROOT
 from tests.lib.training import lenet5, metrics
 
-ROOT = Path(__file__).resolve().parents[2]
 TRAIN = str(ROOT / "lenet5" / "train.py")
 
 

@@ -22,7 +22,8 @@ from lib.config import (
     run_config,
     symbol_of,
 )
-from lib.kconf import ROOT, load
+from lib.kconf import load
+from lib.storage.project import ROOT
 from lib.symbols import MATRIX_SYMBOLS, field_symbols
 
 SYMBOLS = kconf.defaults()

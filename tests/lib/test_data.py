@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from lib import data, datacheck, datasets
 from lib.datacheck import DataError, check
+from lib.storage.project import ROOT
 from tests.lib.training import tiny
 
-ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 
 

@@ -13,8 +13,7 @@ import pytest
 
 from lib import datacheck
 from lib.datacheck import DataError, check
-
-ROOT = Path(__file__).resolve().parents[2]
+from lib.storage.project import ROOT
 
 
 def fake_torchvision(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Path]:

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib import files
-
-ROOT = Path(__file__).resolve().parents[2]
+from lib.storage.project import ROOT
 
 
 def python(code: str, *arguments: str | Path) -> subprocess.Popen:

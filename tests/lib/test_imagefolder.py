@@ -14,7 +14,6 @@ from PIL import Image
 from lib import datacheck, datasets, imagefolder
 from lib.datacheck import DataError, check
 
-ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from lib import kconf
 from lib.config import ConfigError
 from lib.fragment import parse
-from lib.kconf import ROOT, load
+from lib.kconf import load
+from lib.storage.project import ROOT
 from lib.symbols import Symbols
 
 EVERY_BOX = "\n".join(

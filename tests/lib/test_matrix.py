@@ -8,8 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lib.config import ConfigError, legal
-from lib.kconf import ROOT, load
+from lib.kconf import load
 from lib.matrix import default_config, expand, from_yaml, load_matrix
+from lib.storage.project import ROOT
 
 PRESETS = {
     "quickstart": 8,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from lib.config import ConfigError
-from lib.kconf import ROOT, load, save
+from lib.kconf import load, save
 from lib.matrix import load_matrix
+from lib.storage.project import ROOT
 
 
 def test_an_override_sets_every_symbol_that_it_abbreviates():

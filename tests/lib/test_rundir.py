@@ -12,8 +12,7 @@ import pytest
 
 from lib.files import Locked
 from lib.rundir import ResultsDir, RunDir
-
-ROOT = Path(__file__).resolve().parents[2]
+from lib.storage.project import ROOT
 
 
 def python(code: str, *arguments: str | Path) -> subprocess.Popen:

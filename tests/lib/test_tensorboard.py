@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lib.storage.project import ROOT
 from lib.tensorboard import PREFIX, Events, crc32c, scalars
 
-ROOT = Path(__file__).resolve().parents[2]
 RECORD = {
     "epoch": 300, "time": 1700000000.5, "test_accuracy": 98.5, "train_loss": float("nan"), "learning_rate": 0.002,
     "sparsity": 0.7, "memory": {"weights": 247000}, "layer_sparsity": {"fc.weight": 0.5}, "note": "text",

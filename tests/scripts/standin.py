@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from lib.storage.project import ROOT
 
 TRAIN = """
 import json, os, signal, sys, time

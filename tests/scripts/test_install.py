@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.kconf import ROOT
+from lib.storage.project import ROOT
 from scripts import install
 
 SCRIPT = ROOT / "scripts" / "install.py"

@@ -10,7 +10,8 @@ import sys
 import time
 
 import pytest
-from standin import (
+
+from tests.scripts.standin import (
     RUNS,
     THREE_RUNS,
     alive,

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from standin import (
+
+from tests.scripts.standin import (
     ROOT,
     RUNS,
     THREE_RUNS,

@@ -6,7 +6,9 @@ import json
 import signal
 
 import pytest
-from standin import (
+
+from lib.files import Locked
+from tests.scripts.standin import (
     RUNS,
     THREE_RUNS,
     behave,
@@ -20,8 +22,6 @@ from standin import (
     state,
     wait_for,
 )
-
-from lib.files import Locked
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from standin import ROOT, THREE_RUNS, folders, make_tree, run
 
 from lib import kconf
 from scripts.plan import chosen_by
 from scripts.reading import load
+from tests.scripts.standin import ROOT, THREE_RUNS, folders, make_tree, run
 
 
 def test_an_unchanged_preset_is_named(tmp_path):

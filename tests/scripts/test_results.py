@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from lib.storage.project import ROOT
 from scripts import compact, compare, reading, results, tables
 from scripts.names import MIB, method_name
 from scripts.runs import Run, Stat
 from tests.scripts.fake_results import compare_matrix, make_results, make_run
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def lines_of(folder: Path) -> list[dict[str, str]]:

@@ -9,7 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from standin import (
+
+from tests.scripts.standin import (
     ROOT,
     RUNS,
     THREE_RUNS,

@@ -14,10 +14,10 @@ import pytest
 
 from lib import kconf
 from lib.config import run_config
+from lib.storage.project import ROOT
 from scripts import plots, predicted, reading, report, results, update_graphs
 from tests.scripts.fake_results import compare_matrix, make_results, make_run, make_study
 
-ROOT = Path(__file__).resolve().parents[2]
 FEW = [("adamw", "none", 0.0), ("adamwprune", "state", 0.7)]
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from lib import optimizers, pruning
-from lib.kconf import ROOT
 from lib.matrix import load_matrix
+from lib.storage.project import ROOT
 
 PRESETS = sorted(path.name for path in (ROOT / "defconfigs").iterdir())
 
