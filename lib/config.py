@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from .schema import as_text, nearest
-from .yamltext import parse_yaml
+from .storage.safe_yaml import parse_yaml
 
 if TYPE_CHECKING:
     from .symbols import Symbols

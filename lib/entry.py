@@ -21,10 +21,10 @@ from . import arguments
 from .changes import refuse_changes
 from .config import ConfigError, RunConfig
 from .datacheck import DataError, check
-from .files import Locked, write_atomic
-from .rundir import RunDir
 from .sampler import Sampler
+from .storage.files import Locked, write_atomic
 from .storage.project import ROOT
+from .storage.run_dir import RunDir
 
 if TYPE_CHECKING:
     from .trainer import BuildModel

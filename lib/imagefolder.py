@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .datacheck import DataError, Listing, list_images
-from .files import locked, replacing
+from .storage.files import locked, replacing
 from .storage.project import ROOT
 
 SIDE = 32  # pixels; every image is brought to this size

@@ -12,8 +12,8 @@ from pathlib import Path
 import kconfiglib
 
 from .config import ConfigError
-from .files import write_atomic
 from .fragment import Assignment, parse
+from .storage.files import write_atomic
 from .storage.project import ROOT
 from .strict import apply, override
 from .symbols import Symbols

@@ -22,9 +22,9 @@ from .config import PAIRS, ConfigError, RunConfig, legal, run_config
 from .kconf import defaults, load
 from .schema import as_text, nearest
 from .storage.project import ROOT
+from .storage.safe_yaml import parse_yaml
 from .strict import override
 from .symbols import Symbols
-from .yamltext import parse_yaml
 
 _AXIS_KEYS = {"models": "MODEL", "optimizers": "OPTIMIZER", "pruning_methods": "PRUNING_METHOD"}
 _AXES = {"model": "MODEL", "optimizer": "OPTIMIZER", "pruning method": "PRUNING"}

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable
 
 from .config import RunConfig
-from .rundir import RunDir
 from .storage.project import ROOT
+from .storage.run_dir import RunDir
 
 SCRIPT = ROOT / "scripts" / "gputop.py"
 

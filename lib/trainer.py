@@ -15,12 +15,12 @@ from . import checkpoint, compute, learning_rate, memory, optimizers, pruning, s
 from . import data as datasets
 from .changes import refuse_changes
 from .config import RunConfig
-from .files import append_json, read_json_lines, write_atomic, write_json, write_json_lines
 from .inference import inference_test
 from .peaks import Peaks
 from .progress import Diverged, Interrupted, Progress, Stop
 from .pruning.counting import NotFinite
-from .rundir import RunDir
+from .storage.files import append_json, read_json_lines, write_atomic, write_json, write_json_lines
+from .storage.run_dir import RunDir
 from .summary import summarise
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lib.files import write_atomic
+from lib.storage.files import write_atomic
 from scripts.tables import print_table
 
 PARTS = ("optimizer", "training", "loop", "precision", "start", "growth")

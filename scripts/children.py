@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lib.config import RunConfig
-from lib.files import read_json_lines
-from lib.rundir import RunDir
+from lib.storage.files import read_json_lines
+from lib.storage.run_dir import RunDir
 from scripts.gpu.record import JOBS
 
 INTERRUPTED_CODES = (130, 143, -signal.SIGINT, -signal.SIGTERM)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lib.files import jsonable
+from lib.storage.files import jsonable
 from scripts.gpu.summary import of_training
 from scripts.names import CATEGORIES
 from scripts.runs import Results, Run, number

@@ -30,8 +30,8 @@ from dataclasses import dataclass
 
 from lib import kconf, matrix
 from lib.config import ConfigError
-from lib.files import write_atomic
 from lib.schema import nearest
+from lib.storage.files import write_atomic
 from lib.storage.project import ROOT
 from lib.strict import override, unknown_names
 from scripts.tables import reader_left

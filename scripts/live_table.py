@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lib.config import RunConfig
-from lib.files import read_json
-from lib.rundir import RunDir
+from lib.storage.files import read_json
+from lib.storage.run_dir import RunDir
 
 ELSEWHERE = "elsewhere"  # another runner has it in hand
 

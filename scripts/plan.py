@@ -11,11 +11,11 @@ import yaml
 
 from lib import kconf
 from lib.config import ConfigError, RunConfig, differences
-from lib.files import Locked, locked, read_json, write_atomic, write_json
-from lib.rundir import ResultsDir, RunDir
+from lib.storage.files import Locked, locked, read_json, write_atomic, write_json
 from lib.storage.project import ROOT
+from lib.storage.run_dir import ResultsDir, RunDir
+from lib.storage.safe_yaml import parse_yaml
 from lib.symbols import Symbols
-from lib.yamltext import parse_yaml
 
 SETTLED = ("done", "diverged")  # training a diverged run again would end the same way
 

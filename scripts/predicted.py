@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from lib.files import write_atomic
+from lib.storage.files import write_atomic
 from scripts.runs import Results, known_bytes
 
 FILE = "predicted.json"

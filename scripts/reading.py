@@ -12,9 +12,9 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.files import read_json, read_json_lines
-from lib.rundir import FOLDER, RunDir
-from lib.yamltext import parse_yaml
+from lib.storage.files import read_json, read_json_lines
+from lib.storage.run_dir import FOLDER, RunDir
+from lib.storage.safe_yaml import parse_yaml
 from scripts.names import METHODS, OPTIMIZERS
 from scripts.runs import Results, Run, number
 

@@ -24,8 +24,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lib.files import write_atomic
-from lib.rundir import ResultsDir, RunDir
+from lib.storage.files import write_atomic
+from lib.storage.run_dir import ResultsDir, RunDir
 from scripts import compact, results, update_graphs
 from scripts.names import MODEL_NAMES
 from scripts.reading import find, load

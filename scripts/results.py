@@ -22,8 +22,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lib.files import write_atomic
-from lib.rundir import ResultsDir
+from lib.storage.files import write_atomic
+from lib.storage.run_dir import ResultsDir
 from scripts import paired
 from scripts.names import MEMORY_FIGURES, MIB, MODEL_NAMES, OPTIMIZER_NAMES, method_name
 from scripts.reading import find, load

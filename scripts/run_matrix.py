@@ -32,9 +32,9 @@ from lib import kconf
 from lib.config import ConfigError, RunConfig
 from lib.datacheck import DataError
 from lib.datacheck import check as check_data
-from lib.files import Locked, locked
 from lib.matrix import default_config, load_matrix
-from lib.rundir import STATES, ResultsDir
+from lib.storage.files import Locked, locked
+from lib.storage.run_dir import STATES, ResultsDir
 from lib.symbols import Symbols
 from scripts import environment, sharing
 from scripts.live_table import ELSEWHERE, Row, display, tell

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lib.files import Locked
+from lib.storage.files import Locked
 from scripts.children import Child
 from scripts.live_table import ELSEWHERE, Plain, Row, silence
 from scripts.plan import settled, write_run

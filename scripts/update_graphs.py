@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lib.files import replacing
+from lib.storage.files import replacing
 from scripts import compact
 from scripts.predicted import with_predictions
 from scripts.reading import find, load, newest

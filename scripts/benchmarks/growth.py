@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from lib.config import RunConfig
-from lib.rundir import RunDir
+from lib.storage.run_dir import RunDir
 from lib.trainer import Training, train
 from scripts import report, results, update_graphs
 from scripts.benchmarks.loop import MODELS, small_config

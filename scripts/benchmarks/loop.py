@@ -18,7 +18,7 @@ from lenet5.train import build_model as lenet5
 from lib import data as datasets
 from lib import kconf, optimizers
 from lib.config import RunConfig, run_config
-from lib.rundir import RunDir
+from lib.storage.run_dir import RunDir
 from lib.trainer import Training
 from resnet18.train import build_model as resnet18
 from scripts.benchmarks.pairs import Row, in_turn

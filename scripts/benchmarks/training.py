@@ -14,7 +14,7 @@ from lib import data as datasets
 from lib import optimizers
 from lib.config import RunConfig
 from lib.optimizers.adamwprune import AdamWPrune
-from lib.rundir import RunDir
+from lib.storage.run_dir import RunDir
 from lib.trainer import Training
 from resnet18.train import build_model
 from scripts.benchmarks.loop import small_config

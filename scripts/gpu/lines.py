@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lib.files import read_json_lines
+from lib.storage.files import read_json_lines
 
 from . import READINGS
 

@@ -24,7 +24,7 @@ from lib import kconf, memory
 from lib.config import RunConfig, run_config
 from lib.inference import measure
 from lib.prediction import Predictor
-from lib.rundir import RunDir
+from lib.storage.run_dir import RunDir
 from lib.trainer import Training
 from resnet18.train import build_model as resnet18
 from scripts import gputop

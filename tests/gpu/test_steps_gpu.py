@@ -19,7 +19,7 @@ from lib.config import run_config
 from lib.optimizers import compact
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning.pruner import MaskedPruner
-from lib.rundir import RunDir
+from lib.storage.run_dir import RunDir
 from lib.trainer import Training
 from resnet18.train import build_model as resnet18
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lib import entry
-from lib.rundir import RunDir
 from lib.storage.project import ROOT
+from lib.storage.run_dir import RunDir
 from tests.lib.training import lenet5, metrics
 
 TRAIN = str(ROOT / "lenet5" / "train.py")

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from lib import checkpoint
-from lib.rundir import RunDir
+from lib.storage.run_dir import RunDir
 from tests.lib.training import folder
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from lib import entry
-from lib.files import read_json
-from lib.rundir import RunDir
+from lib.storage.files import read_json
+from lib.storage.run_dir import RunDir
 from tests.lib.entering import ROOT, TRAIN, epochs_done, main, options, start, wait_for
 from tests.lib.training import assert_same_outcome, folder, lenet5, metrics, tiny
 

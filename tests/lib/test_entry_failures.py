@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lib import sampler
-from lib.rundir import RunDir
+from lib.storage.run_dir import RunDir
 from tests.lib.entering import TRAIN, epochs_done, main, options
 from tests.lib.training import folder, metrics
 

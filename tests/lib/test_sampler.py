@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from lib.files import read_json_lines
-from lib.rundir import RunDir
 from lib.sampler import Sampler
+from lib.storage.files import read_json_lines
+from lib.storage.run_dir import RunDir
 from tests.lib.training import tiny
 
 

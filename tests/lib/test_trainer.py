@@ -15,7 +15,7 @@ from lenet5.model import LeNet5
 from lib import checkpoint, compute, learning_rate
 from lib.config import ConfigError, RunConfig
 from lib.data import Data
-from lib.rundir import RunDir
+from lib.storage.run_dir import RunDir
 from lib.trainer import Diverged, Interrupted, Training, train
 from tests.lib.training import StopAfter, assert_same_outcome, folder, lenet5, metrics, run, tiny, weights
 

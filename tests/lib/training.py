@@ -16,8 +16,8 @@ from lenet5.model import LeNet5
 from lib import datasets, kconf
 from lib.config import RunConfig, run_config
 from lib.data import Data
-from lib.files import read_json_lines
-from lib.rundir import RunDir
+from lib.storage.files import read_json_lines
+from lib.storage.run_dir import RunDir
 from lib.symbols import Symbols
 from lib.trainer import Stop, train
 

@@ -24,8 +24,8 @@ from pathlib import Path
 root = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(root))
 from lib.config import RunConfig
-from lib.files import append_json, read_json_lines, write_json
-from lib.rundir import RunDir
+from lib.storage.files import append_json, read_json_lines, write_json
+from lib.storage.run_dir import RunDir
 
 arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 run = RunDir(arguments["--output"])

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from lib.files import Locked
+from lib.storage.files import Locked
 from tests.scripts.standin import (
     RUNS,
     THREE_RUNS,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import locked, read_json, write_atomic, write_json
-from .yamltext import parse_yaml
+from .safe_yaml import parse_yaml
 
 STATES = ("queued", "running", "done", "failed", "diverged", "interrupted")
 FINAL_STATES = ("done", "failed", "diverged", "interrupted")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import files
+from lib.storage import files
 from lib.storage.project import ROOT
 
 

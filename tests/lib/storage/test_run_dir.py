@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lib.files import Locked
-from lib.rundir import ResultsDir, RunDir
+from lib.storage.files import Locked
 from lib.storage.project import ROOT
+from lib.storage.run_dir import ResultsDir, RunDir
 
 
 def python(code: str, *arguments: str | Path) -> subprocess.Popen:
@@ -51,7 +51,7 @@ def test_a_damaged_status_reads_as_none(tmp_path):
 
 def test_the_lock_names_its_holder_and_goes_when_the_holder_is_killed(tmp_path):
     code = """
-import sys, time; from lib.rundir import RunDir
+import sys, time; from lib.storage.run_dir import RunDir
 with RunDir(sys.argv[1]).lock():
     print("held", flush=True); time.sleep(60)
 """
@@ -69,7 +69,7 @@ with RunDir(sys.argv[1]).lock():
 
 def test_the_lock_can_be_waited_for(tmp_path):
     code = """
-import sys, time; from lib.rundir import RunDir
+import sys, time; from lib.storage.run_dir import RunDir
 with RunDir(sys.argv[1]).lock():
     print("held", flush=True); time.sleep(0.3)
 """

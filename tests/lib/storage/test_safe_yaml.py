@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from lib.yamltext import parse_yaml
+from lib.storage.safe_yaml import parse_yaml
 
 DEEP = ["[" * 3000, "[" * 100_000]
 HOSTILE = ["!!int", "a: !!bool x", "!!timestamp x", "!!set [a]", "a: 1:" + "00:" * 250 + "0.5", *DEEP]
