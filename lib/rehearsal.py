@@ -18,11 +18,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from . import data as datasets
-from . import memory, native, optimizers, pruning
+from . import memory, optimizers, pruning
 from .compute import DTYPES
 from .config import RunConfig
 from .data import Data
 from .datacheck import check, list_images
+from .kernels import cpu
 from .livebytes import Bytes, LiveBytes
 from .optimizers import compact, lean
 from .optimizers.adamwprune import AdamWPrune
@@ -115,7 +116,7 @@ def as_on_gpu() -> Iterator[None]:
     ways: tuple[tuple[Any, str, Any], ...] = (
         (masks, "positions", _positions_on_gpu),
         (masks, "exact_counts", _even_counts),
-        (native, "here", lambda tensor: False),
+        (cpu, "here", lambda tensor: False),
         (counting, "_tally", counting._tally_by_scatter),
         (counting, "_on_host", _alike_scores),
     )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from .. import native
+from ..kernels import cpu
 from ..pruning import masks
 from ..pruning.criteria import Criterion, fisher
 from . import layout
@@ -61,13 +61,13 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None
 
     With ``fused`` compiled code does this in one go, where it can be built: C on the CPU, Triton on a GPU.
     """
-    compiled: list[native.Slice] = []
+    compiled: list[cpu.Slice] = []
     on_gpus: dict[torch.device, list[tuple[Tensor, Tensor, State]]] = {}
     gradients = []  # kept alive until the step is done
     for weight, state in tensors:
         vector, slope = masks.flat(weight.detach()), masks.flat(gradient(weight))
         held = (vector, slope, state["exp_avg"], state["exp_avg_sq"])
-        if group["fused"] and all(map(native.here, held)):
+        if group["fused"] and all(map(cpu.here, held)):
             state["step"] += 1
             gradients.append(slope)
             compiled += compiled_slices(vector, slope, weight, state, group)
@@ -76,7 +76,7 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None
         else:
             _step(vector, slope, weight, state, group)
     if compiled:
-        native.step(compiled)
+        cpu.step(compiled)
     for parts in on_gpus.values():
         triton_step().step(parts, group)
 
@@ -90,7 +90,7 @@ def on_gpu(*tensors: Tensor) -> bool:
 def triton_step() -> Any:
     """``lib.triton_step``, imported when a GPU first needs it; None where Triton is missing."""
     try:
-        from .. import triton_step as kernels
+        from ..kernels import triton_step as kernels
     except ImportError:
         return None
     return kernels
@@ -98,15 +98,15 @@ def triton_step() -> Any:
 
 def compiled_slices(
     vector: Tensor, slope: Tensor, weight: Tensor, state: State, group: dict[str, Any]
-) -> Iterator[native.Slice]:
+) -> Iterator[cpu.Slice]:
     """Addresses of each slice's weights, gradients, moments and bits."""
-    settings = native.settings(int(state["step"].item()), group)
+    settings = cpu.settings(int(state["step"].item()), group)
     w, g, m, v = (t.data_ptr() for t in (vector, slope, state["exp_avg"], state["exp_avg_sq"]))
     bits, item = state["mask"].data_ptr(), vector.element_size()
     for start, stop, first, _ in bounds(weight, state):
         before, survivors = item * start, item * first
         addresses = (w + before, g + before, m + survivors, v + survivors, bits + start // 8)
-        yield native.Slice(*addresses, stop - start, settings)
+        yield cpu.Slice(*addresses, stop - start, settings)
 
 
 def _step(vector: Tensor, slope: Tensor, weight: Tensor, state: State, group: dict[str, Any]) -> None:
@@ -137,7 +137,7 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], criterion: Crite
         second_moment, number = _vector(state["exp_avg_sq"]), float(correction2)
         for start, stop, first, last in bounds(weight, state):
             bits = _bits(state.get("mask"), start, stop)
-            yield native.fisher(vector[start:stop], second_moment[first:last], bits, number, roots)
+            yield cpu.fisher(vector[start:stop], second_moment[first:last], bits, number, roots)
 
     def survivors() -> Iterator[Tensor]:
         first_moment, second_moment = _vector(state["exp_avg"]), _vector(state["exp_avg_sq"])
@@ -149,7 +149,7 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], criterion: Crite
             v = second_moment[first:last].float() / correction2
             yield criterion(values.float(), m, v, exponent)
 
-    fast = group["fused"] and native.here(weight) and native.here(state["exp_avg_sq"])
+    fast = group["fused"] and cpu.here(weight) and cpu.here(state["exp_avg_sq"])
     return compiled if roots and fast else survivors
 
 
@@ -186,8 +186,8 @@ def drop(weight: Tensor, state: State, keeps: Iterator[Tensor]) -> Tensor:
     """New bits: of the survivors only those that ``keeps`` (booleans per slice of survivors) keeps."""
     parts = []
     for (start, stop, first, last), keep in zip(bounds(weight, state), keeps, strict=True):
-        if native.here(weight):
-            parts.append(native.narrow(_bits(state.get("mask"), start, stop), keep, stop - start))
+        if cpu.here(weight):
+            parts.append(cpu.narrow(_bits(state.get("mask"), start, stop), keep, stop - start))
             continue
         if "mask" in state:
             booleans = torch.zeros(stop - start, dtype=torch.bool, device=weight.device)
@@ -236,10 +236,10 @@ def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], fresh: 
         begin = 0
         for (start, stop, first, last), number in zip(bounds(weight, state), kept, strict=True):
             dense = old[first:last]
-            if fresh is None and native.here(dense) and native.here(new):
+            if fresh is None and cpu.here(dense) and cpu.here(new):
                 before, after = _bits(state.get("mask"), start, stop), _bits(bits, start, stop)
                 assert after is not None
-                native.carry(before, after, dense, new[begin : begin + number])
+                cpu.carry(before, after, dense, new[begin : begin + number])
                 begin += number
                 continue
             if "mask" in state:

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import native
+from ..kernels import cpu
 from ..pruning import masks
 from ..pruning.criteria import fisher
 from . import compact, layout
@@ -124,7 +124,7 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], steps: 
     """
     rate = float(group["lr"])
     decay, most = rate * group["weight_decay"], rate * reach(group["betas"], steps) if rate else 0.0
-    compiled: list[native.Lean] = []
+    compiled: list[cpu.Lean] = []
     on_gpus: dict[torch.device, list[tuple[Tensor, Tensor, Tensor, Tensor]]] = {}
     pairs = [(masks.flat(weight.detach()), masks.flat(compact.gradient(weight))) for weight, _ in tensors]
     states = [state for _, state in tensors]
@@ -143,14 +143,14 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], steps: 
         else:
             _step(vector, slope, scale, state["mask"], decay, most)
     if compiled:
-        native.lean_step(compiled)
+        cpu.lean_step(compiled)
     for parts in on_gpus.values():
         compact.triton_step().scaled_step(parts, decay, most)
 
 
 def _is_here(vector: Tensor, slope: Tensor, state: State) -> bool:
     """Whether compiled code takes this tensor."""
-    return all(map(native.here, (vector, slope, state["exp_avg"], state["exp_avg_sq"], state["row_avg_sq"])))
+    return all(map(cpu.here, (vector, slope, state["exp_avg"], state["exp_avg_sq"], state["row_avg_sq"])))
 
 
 def _scales(slopes: Sequence[Tensor], states: Sequence[State], group: dict[str, Any]) -> Sequence[Tensor]:
@@ -173,11 +173,11 @@ def _scales(slopes: Sequence[Tensor], states: Sequence[State], group: dict[str, 
 
 
 def _compiled_slices(
-    held: Iterator[native.Slice], vector: Tensor, scales: Tensor, decay: float, most: float
-) -> Iterator[native.Lean]:
+    held: Iterator[cpu.Slice], vector: Tensor, scales: Tensor, decay: float, most: float
+) -> Iterator[cpu.Lean]:
     length = vector.numel() // scales.numel()
     for part, (start, _) in zip(held, masks.slices(vector.numel()), strict=True):
-        yield native.Lean(part, scales.data_ptr(), length, start, decay, most)
+        yield cpu.Lean(part, scales.data_ptr(), length, start, decay, most)
 
 
 def _step(vector: Tensor, slope: Tensor, scales: Tensor, bits: Tensor, decay: float, most: float) -> None:
@@ -203,8 +203,8 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float)
         powers, length, number = rows.pow(exponent), vector.numel() // rows.numel(), float(correction)
         for start, stop, first, last in compact.bounds(weight, state):
             v, bits = state["exp_avg_sq"][first:last], state["mask"][start // 8 :]
-            here = native.Rows(powers, length, start)
-            yield native.fisher_lean(vector[start:stop], v, bits, here, number, compact.ROOTS[exponent])
+            here = cpu.Rows(powers, length, start)
+            yield cpu.fisher_lean(vector[start:stop], v, bits, here, number, compact.ROOTS[exponent])
 
     def everywhere() -> Iterator[Tensor]:
         for start, stop, first, last in compact.bounds(weight, state):
@@ -214,14 +214,14 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float)
             part = vector[start:stop]
             yield fisher(part.float(), v, v, exponent).masked_fill_(is_pruned(part), -1.0)
 
-    fast = group["fused"] and exponent in compact.ROOTS and native.here(weight) and native.here(state["exp_avg_sq"])
+    fast = group["fused"] and exponent in compact.ROOTS and cpu.here(weight) and cpu.here(state["exp_avg_sq"])
     return compiled if fast else everywhere
 
 
 def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int]) -> None:
     """Carry the moments over to a new mask; a weight that is given moments starts with the second moment of its row."""
     rows = state["row_avg_sq"]
-    if not all(map(native.here, (weight, rows, state["exp_avg"], state["exp_avg_sq"]))):
+    if not all(map(cpu.here, (weight, rows, state["exp_avg"], state["exp_avg_sq"]))):
         compact.rebuild(weight, state, bits, kept, lambda start, stop: _spread(rows, weight, start, stop))
         return
     length = weight.numel() // rows.numel()
@@ -229,8 +229,8 @@ def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int]) -> None
         old, new, begin = state[name], torch.empty(sum(kept), dtype=rows.dtype, device=rows.device), 0
         for (start, stop, first, last), number in zip(compact.bounds(weight, state), kept, strict=True):
             before, after = (mask[start // 8 :] for mask in (state["mask"], bits))
-            fresh = native.Rows(rows, length, start) if name == "exp_avg_sq" else None
-            native.join(before, after, old[first:last], fresh, stop - start, new[begin : begin + number])
+            fresh = cpu.Rows(rows, length, start) if name == "exp_avg_sq" else None
+            cpu.join(before, after, old[first:last], fresh, stop - start, new[begin : begin + number])
             begin += number
         state[name] = new
     compact.set_mask(state, weight, bits, kept)

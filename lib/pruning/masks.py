@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import native
+from ..kernels import cpu
 
 # Weights handled at a time. Small enough for temporaries to stay in cache and far below one large layer,
 # large enough that Python's cost per slice does not show. A multiple of 8, so that slices are whole bytes.
@@ -64,7 +64,7 @@ def positions(bits: Tensor, start: int, stop: int, kept: int | None = None) -> T
     """
     part = bits[start // 8 : packed_size(stop)]
     if bits.device.type == "cpu":
-        found = None if kept is None else native.positions(part, kept)
+        found = None if kept is None else cpu.positions(part, kept)
         return _positions_by_numpy(part.numpy()) if found is None else found
     if kept is None:
         return unpack(bits, start, stop).nonzero().view(-1)

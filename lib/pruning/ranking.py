@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import native
+from ..kernels import cpu
 from .counting import HALF, Counts, Layer, count_lower_halves, count_upper_halves, keys_of, lower_edges
 
 BY_SHAPE = ("uniform", "erk")  # those that give every layer its number whatever the scores are
@@ -107,8 +107,8 @@ def kept(layer: Layer, threshold: Threshold) -> Iterator[Tensor]:
     """For each slice of ``layer.scores()`` the booleans of the candidates that survive."""
     ties_left: Tensor | int = threshold.ties
     for scores in layer.scores():
-        if native.here(scores):
-            keep, ties_left = native.keep(scores, threshold.key, int(ties_left))
+        if cpu.here(scores):
+            keep, ties_left = cpu.keep(scores, threshold.key, int(ties_left))
             yield keep
             continue
         keys = keys_of(scores)

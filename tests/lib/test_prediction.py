@@ -14,10 +14,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from lib import data as datasets
-from lib import memory, native
+from lib import memory
 from lib.config import RunConfig
 from lib.data import Data
 from lib.datacheck import check
+from lib.kernels import cpu
 from lib.livebytes import LiveBytes
 from lib.prediction import CATEGORIES, MOMENTS, Prediction, Predictor, total
 from lib.pruning import counting, masks
@@ -192,7 +193,7 @@ def test_movement_holds_scores_and_values_until_the_ramp_ends(predictor: Predict
 def test_what_a_mask_update_needs_beside_is_predicted_too(
     predictor: Predictor, tmp_path: Path, monkeypatch: Any, optimizer: str, method: str, changes: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(native, "here", lambda tensor: False)  # as on a GPU, which counts scores in another way
+    monkeypatch.setattr(cpu, "here", lambda tensor: False)  # as on a GPU, which counts scores in another way
     monkeypatch.setattr(counting, "_tally", counting._tally_by_scatter)
     config = small(optimizer, method, **changes)
     training, _ = real_step(config, tmp_path)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from lib.storage.project import ROOT
 
 triton = pytest.importorskip("triton", reason="no Triton on this machine")
 
 
 def test_kernels_agree_with_torchs_operations_in_tritons_interpreter() -> None:
-    tests = Path(__file__).with_name("triton_interpreted.py")
+    tests = ROOT / "tests" / "helpers" / "triton_interpreted.py"
     command = [sys.executable, "-m", "pytest", str(tests)]
     done = subprocess.run(command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -26,7 +27,7 @@ def test_kernels_compile_for(backend: str, architecture: object, warp: int) -> N
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from lib import triton_step
+    from lib.kernels import triton_step
 
     target = GPUTarget(backend, architecture, warp)
     where = {"table": "*i64", "counts": "*i32"}

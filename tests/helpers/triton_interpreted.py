@@ -1,4 +1,4 @@
-"""The kernels of lib/triton_step.py against torch's operations, on the CPU in Triton's interpreter.
+"""The kernels of lib/kernels/triton_step.py against torch's operations, on the CPU in Triton's interpreter.
 
 Run by test_triton_step.py with TRITON_INTERPRET=1, which has to be set before Triton is imported.
 """
@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib import native, triton_step
+from lib.kernels import cpu, triton_step
 from lib.optimizers import compact, lean
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning import masks
@@ -91,7 +91,7 @@ def test_scaled_steps_agree_with_torchs_operations(density: float) -> None:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_a_ramp_ends_as_with_torchs_operations(layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch) -> None:
     """The optimizer as a GPU would drive it: the questions for the device are answered for it."""
-    monkeypatch.setattr(native, "here", lambda tensor: False)
+    monkeypatch.setattr(cpu, "here", lambda tensor: False)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(8, 16, 3), nn.Conv2d(16, 24, 3), nn.Linear(24, 60)).to(memory_format=layout)
     plain = train(copy.deepcopy(model))

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import nn
 
-from lib import native
+from lib.kernels import cpu
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning import counting, criteria, masks
 
@@ -43,12 +43,12 @@ def test_the_compiled_step_agrees_with_torchs_operations(
     sparsity: float, betas: tuple[float, float], maximize: bool, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(masks, "SLICE", 4096)  # two whole blocks of the compiled loop
-    monkeypatch.setattr(native, "LEAST_SHARE", 1000)
+    monkeypatch.setattr(cpu, "LEAST_SHARE", 1000)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(75, 161), nn.Linear(161, 33)).to(torch.float32)
     settings = {"sparsity": sparsity, "betas": betas, "maximize": maximize, "ranking": "uniform", "exponent": 0.0}
-    assert native.here(model[0].weight)
+    assert cpu.here(model[0].weight)
     compiled = after_training(copy.deepcopy(model), fused=True, **settings)
     plain = after_training(copy.deepcopy(model), fused=False, **settings)
     for first, second in zip(compiled, plain, strict=True):
@@ -63,7 +63,7 @@ def test_the_compiled_step_agrees_with_torchs_operations(
 def test_compiled_positions_are_numpys(content: bytes) -> None:
     bits = torch.tensor(list(content), dtype=torch.uint8)
     ones = np.flatnonzero(np.unpackbits(np.frombuffer(content, dtype=np.uint8), bitorder="little"))
-    found = native.positions(bits, len(ones))
+    found = cpu.positions(bits, len(ones))
     assert found is not None and found.tolist() == ones.tolist()
 
 
@@ -83,10 +83,10 @@ def test_compiled_scores_are_the_criterions(size: int, density: float, seed: int
     alive, weight = slice_of(size, density, seed)
     v = torch.rand(int(alive.sum()))
     expected = criteria.fisher(weight[alive], v, v / 0.3, power[1])
-    found = native.fisher(weight, v, masks.pack(alive), 0.3, power[0])
+    found = cpu.fisher(weight, v, masks.pack(alive), 0.3, power[0])
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-12)
     if density == 1.0:
-        assert torch.equal(native.fisher(weight, v, None, 0.3, power[0]), found)
+        assert torch.equal(cpu.fisher(weight, v, None, 0.3, power[0]), found)
 
 
 @needs_compiler
@@ -96,11 +96,11 @@ def test_compiled_counts_are_torchs(values: list[float], chosen: int) -> None:
     keys = counting.keys_of(scores).long()
     halves = (keys >> 16) + counting.HALF // 2
     counts = torch.zeros(counting.HALF + 1, dtype=torch.int32)
-    native.tally(scores, counts)
+    cpu.tally(scores, counts)
     assert torch.equal(counts[:-1].long(), torch.bincount(halves, minlength=counting.HALF))
     upper = int(halves[chosen % len(halves)])
     counts.zero_()
-    native.tally(scores, counts, upper)
+    cpu.tally(scores, counts, upper)
     inside = (keys & 0xFFFF)[halves == upper]
     assert torch.equal(counts[:-1].long(), torch.bincount(inside, minlength=counting.HALF))
 
@@ -112,7 +112,7 @@ def test_compiled_choices_are_torchs(values: list[float], chosen: int, ties: int
     keys = counting.keys_of(scores)
     key = int(keys[chosen % len(keys)])
     rank = (keys == key).cumsum(0)
-    kept, left = native.keep(scores, key, ties)
+    kept, left = cpu.keep(scores, key, ties)
     assert torch.equal(kept, (keys > key) | ((keys == key) & (rank > ties)))
     assert left == max(ties - int((keys == key).sum()), 0)
 
@@ -128,10 +128,10 @@ def test_compiled_mask_updates_keep_the_bits_and_values_that_are_to_be_kept(
     keep = torch.rand(len(survivors)) < share
     expected = torch.zeros(size, dtype=torch.bool)
     expected[alive.nonzero().view(-1)[keep]] = True
-    new = native.narrow(old, keep, size)
+    new = cpu.narrow(old, keep, size)
     assert torch.equal(new, masks.pack(expected))
     out = torch.full((int(keep.sum()) + 1,), 7.0)
-    native.carry(old, new, survivors, out[:-1])
+    cpu.carry(old, new, survivors, out[:-1])
     assert torch.equal(out[:-1], survivors[keep]) and out[-1] == 7.0
 
 
@@ -151,22 +151,22 @@ def test_compiled_rows_stand_in_for_weights_without_moments(
     everywhere[alive] = v / 0.3
     expected = criteria.fisher(weight, everywhere, everywhere, power[1])
     expected[::7] = -1.0  # pruned
-    powers = native.Rows(values.pow(power[1]), length, place)
-    found = native.fisher_lean(weight, v, masks.pack(alive), powers, 0.3, power[0])
+    powers = cpu.Rows(values.pow(power[1]), length, place)
+    found = cpu.fisher_lean(weight, v, masks.pack(alive), powers, 0.3, power[0])
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-12)
 
     wanted = torch.rand(size, generator=generator) < share
-    for fresh, background in ((native.Rows(values, length, place), rows), (None, torch.zeros(size))):
+    for fresh, background in ((cpu.Rows(values, length, place), rows), (None, torch.zeros(size))):
         out = torch.full((int(wanted.sum()) + 1,), 7.0)
-        native.join(masks.pack(alive), masks.pack(wanted), v, fresh, size, out[:-1])
+        cpu.join(masks.pack(alive), masks.pack(wanted), v, fresh, size, out[:-1])
         assert torch.equal(out[:-1], background.clone().masked_scatter_(alive, v)[wanted]) and out[-1] == 7.0
 
 
 def test_work_is_shared_out_evenly_and_little_work_not_at_all() -> None:
-    parts = [native.Slice(size=size) for size in (1 << 18,) * 7]
-    assert [len(share) for share in native._shares(parts, 3)] == [2, 3, 2]
-    assert [len(share) for share in native._shares(parts[:1], 3)] == [1]
-    assert [len(share) for share in native._shares([native.Slice(size=100)] * 5, 3)] == [5]
+    parts = [cpu.Slice(size=size) for size in (1 << 18,) * 7]
+    assert [len(share) for share in cpu._shares(parts, 3)] == [2, 3, 2]
+    assert [len(share) for share in cpu._shares(parts[:1], 3)] == [1]
+    assert [len(share) for share in cpu._shares([cpu.Slice(size=100)] * 5, 3)] == [5]
 
 
 @needs_compiler
@@ -186,7 +186,7 @@ def test_states_of_another_type_than_the_weight_are_refused_as_torch_refuses_the
 @needs_compiler
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_process_steps_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "LEAST_SHARE", 1000)
+    monkeypatch.setattr(cpu, "LEAST_SHARE", 1000)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     model = nn.Linear(600, 1000, bias=False)
     optimizer = AdamWPrune(model.parameters(), sparsity=0.5, end_step=1, update_interval=1, fused=True)
@@ -211,14 +211,14 @@ def test_channels_last_weights_step_in_their_memory_order() -> None:
 
 
 def test_without_a_compiler_torchs_operations_take_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    native.load.cache_clear()
+    cpu.load.cache_clear()
     monkeypatch.setattr(shutil, "which", lambda name: None)
     try:
-        assert native.load() is None
+        assert cpu.load() is None
         weights = after_training(nn.Linear(20, 20), fused=True, sparsity=0.5)
         assert int((weights[0] == 0).sum()) == 200
     finally:
-        native.load.cache_clear()
+        cpu.load.cache_clear()
 
 
 def test_no_home_folder_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,18 +227,18 @@ def test_no_home_folder_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", nowhere)
-    native.load.cache_clear()
+    cpu.load.cache_clear()
     try:
-        assert native.load() is None
+        assert cpu.load() is None
     finally:
-        native.load.cache_clear()
+        cpu.load.cache_clear()
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    native.load.cache_clear()
+    cpu.load.cache_clear()
     try:
-        assert native.load() is None
+        assert cpu.load() is None
     finally:
-        native.load.cache_clear()
+        cpu.load.cache_clear()
