@@ -88,7 +88,7 @@ def on_gpu(*tensors: Tensor) -> bool:
 
 @cache
 def triton_step() -> Any:
-    """``lib.triton_step``, imported when a GPU first needs it; None where Triton is missing."""
+    """``lib.kernels.triton_step``, imported when a GPU first needs it; None where Triton is missing."""
     try:
         from ..kernels import triton_step as kernels
     except ImportError:

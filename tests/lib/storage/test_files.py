@@ -24,7 +24,7 @@ def python(code: str, *arguments: str | Path) -> subprocess.Popen:
 
 
 def test_importing_it_does_not_import_torch():
-    code = "import sys, lib.files; print('torch' in sys.modules)"
+    code = "import sys, lib.storage.files; print('torch' in sys.modules)"
     assert python(code).communicate()[0].strip() == "False"
 
 
@@ -52,7 +52,7 @@ def test_a_symlinked_file_stays_a_link_and_its_target_is_written(tmp_path):
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path):
     path = tmp_path / "status.json"
     code = """
-import sys; from pathlib import Path; from lib import files
+import sys; from pathlib import Path; from lib.storage import files
 path = Path(sys.argv[1]); print("go", flush=True); n = 0
 while True:
     n += 1
@@ -159,7 +159,7 @@ def test_repair_takes_any_bytes_and_is_idempotent(tmp_path_factory, content):
 
 def test_an_append_that_finds_the_disk_full_leaves_no_half_line(tmp_path):
     code = """
-import resource, signal, sys; from pathlib import Path; from lib import files
+import resource, signal, sys; from pathlib import Path; from lib.storage import files
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path = Path(sys.argv[1]); files.append_json(path, {"epoch": 1})
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
