@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from .config import RunConfig
 from .data import Data, normalise
-from .livebytes import LiveBytes
-from .memory import storage_bytes
+from .memory.accounting import storage_bytes
+from .memory.tracker import LiveBytes
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 

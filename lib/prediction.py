@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .config import RunConfig
-from .livebytes import Bytes
+from .memory.tracker import Bytes
 from .rehearsal import BuildModel, Passes, rehearse_passes, rehearse_step, shape_of
 
 #: What a prediction consists of, in the order of the tables.

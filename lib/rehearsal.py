@@ -18,13 +18,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from . import data as datasets
-from . import memory, optimizers, pruning
+from . import optimizers, pruning
 from .compute import DTYPES
 from .config import RunConfig
 from .data import Data
 from .datacheck import check, list_images
 from .kernels import cpu
-from .livebytes import Bytes, LiveBytes
+from .memory import accounting
+from .memory.tracker import Bytes, LiveBytes
 from .optimizers import compact, lean
 from .optimizers.adamwprune import AdamWPrune
 from .pruning import counting, masks
@@ -210,7 +211,7 @@ def rehearse_step(config: RunConfig, build_model: BuildModel, stage: str) -> Byt
             optimizer.step()  # states appear in the first step
         live.forget()
         one_step(config, model, optimizer, pruner)
-        held = memory.account(model, optimizer, pruner)
+        held = accounting.account(model, optimizer, pruner)
         temporary = sum(live.highest.values()) - live.now.total()
         if prunes and schedule and schedule.final and stage != "after":
             before = live.now.total()

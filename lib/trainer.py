@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import checkpoint, compute, learning_rate, memory, optimizers, pruning, seeding
+from . import checkpoint, compute, learning_rate, optimizers, pruning, seeding
 from . import data as datasets
 from .changes import refuse_changes
 from .config import RunConfig
 from .inference import inference_test
-from .peaks import Peaks
+from .memory import accounting
+from .memory.allocator import Peaks
 from .progress import Diverged, Interrupted, Progress, Stop
 from .pruning.counting import NotFinite
 from .storage.files import append_json, read_json_lines, write_atomic, write_json, write_json_lines
@@ -81,7 +82,7 @@ class Training:
         images, labels = next(datasets.batches(self.data, self.config, epoch=0))
         self.model.train()
         with self.compute.autocast():
-            self.activations = memory.activation_bytes(self.model, images, labels, self.loss)
+            self.activations = accounting.activation_bytes(self.model, images, labels, self.loss)
         if self.compute.compiled:
             self.model.compile()
 
@@ -178,7 +179,7 @@ class Training:
 
     def held(self) -> dict[str, int]:
         """Bytes by category at the end of a step, gradients included."""
-        return memory.account(self.model, self.optimizer, self.pruner) | {"activations": self.activations}
+        return accounting.account(self.model, self.optimizer, self.pruner) | {"activations": self.activations}
 
     def report(self) -> None:
         """One line of metrics.jsonl, one for people."""

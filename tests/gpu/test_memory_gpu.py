@@ -20,9 +20,10 @@ import torch
 
 from lenet5.train import build_model as lenet5
 from lib import data as datasets
-from lib import kconf, memory
+from lib import kconf
 from lib.config import RunConfig, run_config
 from lib.inference import measure
+from lib.memory import accounting
 from lib.prediction import Predictor
 from lib.storage.run_dir import RunDir
 from lib.trainer import Training
@@ -84,7 +85,7 @@ def test_categories_add_up_to_what_the_allocator_holds(tmp_path: Path, model: st
     before = requested()
     run = training(config(model, optimizer, method), tmp_path)
     steps(run, 3)
-    held = sum(memory.account(run.model, run.optimizer, run.pruner).values()) + stored(run)
+    held = sum(accounting.account(run.model, run.optimizer, run.pruner).values()) + stored(run)
     assert held == pytest.approx(requested() - before, rel=0.02)
 
 

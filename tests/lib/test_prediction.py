@@ -14,12 +14,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from lib import data as datasets
-from lib import memory
 from lib.config import RunConfig
 from lib.data import Data
 from lib.datacheck import check
 from lib.kernels import cpu
-from lib.livebytes import LiveBytes
+from lib.memory import accounting
+from lib.memory.tracker import LiveBytes
 from lib.prediction import CATEGORIES, MOMENTS, Prediction, Predictor, total
 from lib.pruning import counting, masks
 from lib.rehearsal import SHAPES, fake_data, rehearsal
@@ -137,8 +137,8 @@ def test_predicted_states_are_those_of_the_live_tensors(
     config = small(optimizer, method)
     predicted = predictor.predict(config)
     training, _ = real_step(config, tmp_path)
-    live = memory.account(training.model, training.optimizer, training.pruner)
-    for name in memory.CATEGORIES:
+    live = accounting.account(training.model, training.optimizer, training.pruner)
+    for name in accounting.CATEGORIES:
         moment = "evaluation" if name == "gradients" else "pass"  # all gradients exist by then
         assert predicted.stages["start"][moment][name] == live[name], name
     if method == "none":
@@ -150,7 +150,7 @@ def test_predicted_states_are_those_of_the_live_tensors(
         training.progress.step += 1
     for _ in range(2):
         training.train_step(*batches[0], training.progress.step)
-    live = memory.account(training.model, training.optimizer, training.pruner)
+    live = accounting.account(training.model, training.optimizer, training.pruner)
     assert after(predicted, "optimizer_state") == pytest.approx(live["optimizer_state"], rel=0.001)
     assert after(predicted, "pruning_state") == live["pruning_state"]
 
@@ -201,7 +201,7 @@ def test_what_a_mask_update_needs_beside_is_predicted_too(
     held = [*model.parameters(), *(weight.grad for weight in model.parameters())]
     states = [*training.optimizer.state.values(), getattr(pruner, "learned", {}), getattr(pruner, "values", {})]
     pruner.steps = pruner.schedule.start + pruner.schedule.interval
-    with torch.no_grad(), LiveBytes(before=[*held, *memory.tensors_in(states)]) as live:
+    with torch.no_grad(), LiveBytes(before=[*held, *accounting.tensors_in(states)]) as live:
         pruner._update_masks()
     stages = predictor.predict(config).stages
     assert stages["start"]["step"]["temporary"] == pytest.approx(sum(live.highest.values()), rel=0.03)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .memory import storage_key
+from .accounting import storage_key
 
 Bytes = dict[str, int]
 

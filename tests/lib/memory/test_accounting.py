@@ -1,4 +1,4 @@
-"""lib/memory.py: every byte is counted once, and counting changes nothing."""
+"""lib/memory/accounting.py: every byte is counted once, and counting changes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.memory import CATEGORIES, account, activation_bytes, storage_bytes, tensors_in
+from lib.memory.accounting import CATEGORIES, account, activation_bytes, storage_bytes, tensors_in
 
 
 @pytest.fixture(autouse=True)
