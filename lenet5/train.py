@@ -19,7 +19,7 @@ from lib import entry
 if TYPE_CHECKING:
     from torch import nn
 
-    from lib.config import RunConfig
+    from lib.config.run_config import RunConfig
     from lib.data import Data
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .config import ConfigError, RunConfig, differences
+from .config.run_config import ConfigError, RunConfig, differences
 
 
 def refuse_changes(before: RunConfig, now: RunConfig) -> None:

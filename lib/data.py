@@ -22,7 +22,7 @@ from .datacheck import DataError, Source, check
 from .seeding import generator
 
 if TYPE_CHECKING:
-    from .config import RunConfig
+    from .config.run_config import RunConfig
 
 # Mean and standard deviation of each channel over the training images, in units of full brightness. MNIST's are those
 # of the padded 32x32 images.
@@ -193,8 +193,8 @@ def evaluation_batches(
 
 def main(arguments: list[str]) -> int:
     """`make data`: exit 0, or 2 with one sentence for each dataset that is not usable."""
-    from .config import ConfigError
-    from .matrix import load_matrix
+    from .config.matrix import load_matrix
+    from .config.run_config import ConfigError
 
     try:
         wrong = [argument for argument in arguments if "=" not in argument]

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from . import arguments
 from .changes import refuse_changes
-from .config import ConfigError, RunConfig
+from .config import cli
+from .config.run_config import ConfigError, RunConfig
 from .datacheck import DataError, check
 from .sampler import Sampler
 from .storage.files import Locked, write_atomic
@@ -39,7 +39,7 @@ def main(model: str, build_model: BuildModel, argv: list[str] | None = None) -> 
     """
     description = sys.modules[build_model.__module__].__doc__ or ""
     try:
-        config, output = arguments.parse(model, description, sys.argv[1:] if argv is None else argv)
+        config, output = cli.parse(model, description, sys.argv[1:] if argv is None else argv)
         check(config.dataset, config.data_dir, config.download, config.train_images, config.validation_images)
         run = RunDir(output or default_output(config))
         # a run of a killed matrix may need a moment to notice: the next matrix's run waits for it

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .config import RunConfig
+from .config.run_config import RunConfig
 from .data import Data, normalise
 from .memory.accounting import storage_bytes
 from .memory.tracker import LiveBytes

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from .config import RunConfig
+from .config.run_config import RunConfig
 from .memory.tracker import Bytes
 from .rehearsal import BuildModel, Passes, rehearse_passes, rehearse_step, shape_of
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from . import data as datasets
 from . import optimizers, pruning
 from .compute import DTYPES
-from .config import RunConfig
+from .config.run_config import RunConfig
 from .data import Data
 from .datacheck import check, list_images
 from .kernels import cpu

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from .config import RunConfig
+from .config.run_config import RunConfig
 from .storage.project import ROOT
 from .storage.run_dir import RunDir
 

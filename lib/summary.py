@@ -10,7 +10,7 @@ from .pruning.prunable import prunable_parameters
 
 if TYPE_CHECKING:
     from .compute import Compute
-    from .config import RunConfig
+    from .config.run_config import RunConfig
 
 PEAKS = ("allocator_peak", "reserved_peak")  # bytes, CUDA only
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from . import checkpoint, compute, learning_rate, optimizers, pruning, seeding
 from . import data as datasets
 from .changes import refuse_changes
-from .config import RunConfig
+from .config.run_config import RunConfig
 from .inference import inference_test
 from .memory import accounting
 from .memory.allocator import Peaks

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lib.config import RunConfig
+from lib.config.run_config import RunConfig
 from lib.storage.files import read_json_lines
 from lib.storage.run_dir import RunDir
 from scripts.gpu.record import JOBS

@@ -17,7 +17,7 @@ from types import FrameType
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lib.matrix import load_matrix
+from lib.config.matrix import load_matrix
 from scripts import run_matrix
 
 SHOWN_BY = (["results.py", "summary"], ["update_graphs.py", "--only-results"], ["report.py"])

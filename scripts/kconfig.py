@@ -28,12 +28,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lib import kconf, matrix
-from lib.config import ConfigError
-from lib.schema import nearest
+from lib.config import kconfig, matrix
+from lib.config.assignment import override, unknown_names
+from lib.config.run_config import ConfigError
+from lib.config.schema import nearest
 from lib.storage.files import write_atomic
 from lib.storage.project import ROOT
-from lib.strict import override, unknown_names
 from scripts.tables import reader_left
 
 CONFIG = ROOT / ".config"
@@ -55,11 +55,11 @@ def menuconfig(asked: Asked) -> None:
         raise ConfigError(
             [f"menuconfig needs a terminal ({reason}); `make defconfig-<name>` writes .config without one"]
         )
-    symbols = kconf.load(ROOT, CONFIG if CONFIG.exists() else None, asked.overrides)
+    symbols = kconfig.load(ROOT, CONFIG if CONFIG.exists() else None, asked.overrides)
     threading.Thread(target=end_with_terminal, daemon=True).start()
-    kconf.menu(symbols, CONFIG)
+    kconfig.menu(symbols, CONFIG)
     if CONFIG.exists():
-        kconf.load(ROOT, CONFIG)  # the menu takes any text where a number belongs
+        kconfig.load(ROOT, CONFIG)  # the menu takes any text where a number belongs
 
 
 def end_with_terminal() -> None:
@@ -93,9 +93,9 @@ def defconfig(asked: Asked) -> None:
     if asked.name not in known:
         near = nearest(asked.name, known)
         raise ConfigError([f"defconfig-{asked.name}: no such preset{near}; `make list-defconfigs` lists them"])
-    symbols = kconf.load(ROOT, PRESETS / asked.name, asked.overrides)
+    symbols = kconfig.load(ROOT, PRESETS / asked.name, asked.overrides)
     runs = matrix.expand(symbols)
-    kconf.save(symbols, CONFIG)
+    kconfig.save(symbols, CONFIG)
     print(f".config written from defconfigs/{asked.name}: {count(runs)}; `make` starts them")
 
 
@@ -120,21 +120,21 @@ def olddefconfig(asked: Asked) -> None:
     """Rewrites .config."""
     if not CONFIG.exists():
         raise ConfigError([".config: there is none yet; `make menuconfig` or `make defconfig-<name>` writes one"])
-    symbols, dropped, new = kconf.load_old(ROOT, CONFIG)
+    symbols, dropped, new = kconfig.load_old(ROOT, CONFIG)
     if problems := override(symbols, asked.overrides):
         raise ConfigError(problems)
     for line in dropped:
         print(f"dropped {line}")
     for symbol in new:
         print(f"new {symbol}={symbols.text(symbol)}")
-    print(kconf.save(symbols, CONFIG))
+    print(kconfig.save(symbols, CONFIG))
 
 
 def savedefconfig(asked: Asked) -> None:
     """Writes ./defconfig."""
     symbols, runs = matrix.load_matrix(ROOT, asked.config, asked.overrides)
     question = "Which question does this preset answer? (this line is shown by `make list-defconfigs`)"
-    write_atomic(ROOT / "defconfig", kconf.minimal(symbols, question))
+    write_atomic(ROOT / "defconfig", kconfig.minimal(symbols, question))
     print(f"defconfig written ({count(runs)}); move it to defconfigs/<name> to keep it as a preset")
 
 
@@ -146,7 +146,7 @@ def dry_run(asked: Asked) -> None:
 
 def names(asked: Asked) -> None:
     """Only looks at the names before the `=`."""
-    if problems := unknown_names(kconf.defaults(ROOT), asked.overrides):
+    if problems := unknown_names(kconfig.defaults(ROOT), asked.overrides):
         raise ConfigError(problems)
 
 
@@ -194,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
             parser.error(f"{options.command}: of what? expected a name")
         name = words.pop(0)
     try:
-        overrides = dict(map(kconf.parse_override, words))
+        overrides = dict(map(kconfig.parse_override, words))
         COMMANDS[options.command](Asked(overrides, name, options.config))
         sys.stdout.flush()
     except BrokenPipeError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.config import RunConfig
+from lib.config.run_config import RunConfig
 from lib.storage.files import read_json
 from lib.storage.run_dir import RunDir
 

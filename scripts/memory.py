@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.config import ConfigError, RunConfig
+from lib.config.matrix import load_matrix
+from lib.config.run_config import ConfigError, RunConfig
 from lib.datacheck import DataError
-from lib.matrix import load_matrix
 from scripts.memory_table import text
 from scripts.sharing import MIB, available_mib
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
-from lib import kconf
-from lib.config import ConfigError, RunConfig, differences
+from lib.config import kconfig
+from lib.config.run_config import ConfigError, RunConfig, differences
+from lib.config.symbols import Symbols
 from lib.storage.files import Locked, locked, read_json, write_atomic, write_json
 from lib.storage.project import ROOT
 from lib.storage.run_dir import ResultsDir, RunDir
 from lib.storage.safe_yaml import parse_yaml
-from lib.symbols import Symbols
 
 SETTLED = ("done", "diverged")  # training a diverged run again would end the same way
 
@@ -102,9 +102,9 @@ def chosen_by(file: Path) -> str:
     where it is not, or the name of a YAML matrix."""
     if file.suffix in (".yaml", ".yml"):
         return file.name
-    symbols = kconf.load(ROOT, file)
+    symbols = kconfig.load(ROOT, file)
     preset = ROOT / "defconfigs" / symbols.text("PRESET")
-    if preset.is_file() and _texts(kconf.load(ROOT, preset)) == _texts(symbols):
+    if preset.is_file() and _texts(kconfig.load(ROOT, preset)) == _texts(symbols):
         return f"defconfig-{preset.name}"
     return "menuconfig"
 

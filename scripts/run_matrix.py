@@ -28,14 +28,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lib import kconf
-from lib.config import ConfigError, RunConfig
+from lib.config import kconfig
+from lib.config.matrix import default_config, load_matrix
+from lib.config.run_config import ConfigError, RunConfig
+from lib.config.symbols import Symbols
 from lib.datacheck import DataError
 from lib.datacheck import check as check_data
-from lib.matrix import default_config, load_matrix
 from lib.storage.files import Locked, locked
 from lib.storage.run_dir import STATES, ResultsDir
-from lib.symbols import Symbols
 from scripts import environment, sharing
 from scripts.live_table import ELSEWHERE, Row, display, tell
 from scripts.plan import (
@@ -198,7 +198,7 @@ def planned(arguments: argparse.Namespace, wanted: Asked) -> ResultsDir:
     if folder is None:
         folder = ResultsDir.create(wanted.root, wanted.preset)
     if unsettled(folder, wanted.configs):
-        kconf.save(wanted.symbols, folder.config)
+        kconfig.save(wanted.symbols, folder.config)
         write_plan(folder, wanted.configs, wanted.source, wanted.overrides, environment.describe(ROOT))
     return folder
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.config import RunConfig
+from lib.config.run_config import RunConfig
 
 MIB = 1024 * 1024
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from lib import kconf, matrix
-from lib.config import RunConfig
+from lib.config import kconfig, matrix
+from lib.config.run_config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -65,7 +65,7 @@ def make_config() -> Callable[..., RunConfig]:
         axes = {"MODEL": model, "OPTIMIZER": optimizer, "PRUNING_METHOD": pruning_method}
         if pruning_method != "none":
             axes["TARGET_SPARSITY"] = str(target_sparsity)
-        (run,) = matrix.expand(kconf.load(ROOT, None, axes))
+        (run,) = matrix.expand(kconfig.load(ROOT, None, axes))
         return replace(run, **fields)
 
     return build

@@ -16,7 +16,7 @@ from .adamwprune import AdamWPrune
 from .adamwspam import AdamWSpam
 
 if TYPE_CHECKING:
-    from ..config import RunConfig
+    from ..config.run_config import RunConfig
 
 Groups = list[dict[str, Any]]
 

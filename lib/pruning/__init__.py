@@ -14,7 +14,7 @@ from .pruner import MaskedPruner, Pruner
 from .schedule import CubicSchedule
 
 if TYPE_CHECKING:
-    from ..config import RunConfig
+    from ..config.run_config import RunConfig
 
 MASKED: dict[str, type[MaskedPruner]] = {"magnitude": Magnitude, "movement": Movement}
 

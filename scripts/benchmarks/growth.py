@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from lib.config import RunConfig
+from lib.config.run_config import RunConfig
 from lib.storage.run_dir import RunDir
 from lib.trainer import Training, train
 from scripts import report, results, update_graphs

@@ -16,8 +16,9 @@ from torchvision import transforms
 
 from lenet5.train import build_model as lenet5
 from lib import data as datasets
-from lib import kconf, optimizers
-from lib.config import RunConfig, run_config
+from lib import optimizers
+from lib.config import kconfig
+from lib.config.run_config import RunConfig, run_config
 from lib.storage.run_dir import RunDir
 from lib.trainer import Training
 from resnet18.train import build_model as resnet18
@@ -35,8 +36,8 @@ def measure(device: torch.device, rounds: int) -> list[Row]:
 
 
 @functools.cache
-def _settings() -> kconf.Symbols:
-    return kconf.load(ROOT)
+def _settings() -> kconfig.Symbols:
+    return kconfig.load(ROOT)
 
 
 def small_config(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lib import data as datasets
 from lib import optimizers
-from lib.config import RunConfig
+from lib.config.run_config import RunConfig
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.storage.run_dir import RunDir
 from lib.trainer import Training

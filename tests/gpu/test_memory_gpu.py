@@ -20,8 +20,8 @@ import torch
 
 from lenet5.train import build_model as lenet5
 from lib import data as datasets
-from lib import kconf
-from lib.config import RunConfig, run_config
+from lib.config import kconfig
+from lib.config.run_config import RunConfig, run_config
 from lib.inference import measure
 from lib.memory import accounting
 from lib.prediction import Predictor
@@ -47,7 +47,7 @@ def clean_device() -> Iterator[None]:
 
 
 def config(model: str, optimizer: str = "adamw", method: str = "none", **changes: Any) -> RunConfig:
-    run = run_config(kconf.defaults(), model, optimizer, method, 0.9, seed=0)
+    run = run_config(kconfig.defaults(), model, optimizer, method, 0.9, seed=0)
     few = {"dataset": "synthetic", "train_images": 4096, "eval_batch_size": 64, "compile": "off", "epochs": 2}
     return replace(run, **(few | {"device": "cuda", "monitor": False} | changes))
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from lenet5.train import build_model as lenet5
 from lib import data as datasets
-from lib import kconf
-from lib.config import run_config
+from lib.config import kconfig
+from lib.config.run_config import run_config
 from lib.optimizers import compact
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning.pruner import MaskedPruner
@@ -91,7 +91,7 @@ def test_no_step_waits_for_the_gpu(
     tmp_path: Path, model: str, optimizer: str, method: str, settings: dict[str, Any]
 ) -> None:
     few = {"dataset": "synthetic", "train_images": 4096, "batch_size": 128, "compile": "off", "epochs": 2}
-    run = run_config(kconf.defaults(), model, optimizer, method, 0.9, seed=0)
+    run = run_config(kconfig.defaults(), model, optimizer, method, 0.9, seed=0)
     run = replace(run, device="cuda", monitor=False, **few, **settings)
     training = Training(run, RunDir(tmp_path), BUILD[model], None, lambda line: None)
     training.model.train()

@@ -214,7 +214,7 @@ def test_data_dir_counts_from_the_root_of_the_project() -> None:
 
 
 def test_checks_and_command_line_do_not_import_torch() -> None:
-    code = "import sys, lib.datacheck, lib.arguments, lib.entry, lib.changes; assert 'torch' not in sys.modules"
+    code = "import sys, lib.datacheck, lib.config.cli, lib.entry, lib.changes; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

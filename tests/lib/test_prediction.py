@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lib import data as datasets
-from lib.config import RunConfig
+from lib.config.run_config import RunConfig
 from lib.data import Data
 from lib.datacheck import check
 from lib.kernels import cpu

@@ -13,7 +13,7 @@ from torch import nn
 
 from lenet5.model import LeNet5
 from lib import checkpoint, compute, learning_rate
-from lib.config import ConfigError, RunConfig
+from lib.config.run_config import ConfigError, RunConfig
 from lib.data import Data
 from lib.storage.run_dir import RunDir
 from lib.trainer import Diverged, Interrupted, Training, train

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from lenet5.model import LeNet5
-from lib import datasets, kconf
-from lib.config import RunConfig, run_config
+from lib import datasets
+from lib.config import kconfig
+from lib.config.run_config import RunConfig, run_config
+from lib.config.symbols import Symbols
 from lib.data import Data
 from lib.storage.files import read_json_lines
 from lib.storage.run_dir import RunDir
-from lib.symbols import Symbols
 from lib.trainer import Stop, train
 
 TIMES = ("time", "epoch_seconds", "evaluation_seconds", "images_per_second")
@@ -26,7 +27,7 @@ TIMES = ("time", "epoch_seconds", "evaluation_seconds", "images_per_second")
 
 @cache
 def symbols() -> Symbols:
-    return kconf.load()
+    return kconfig.load()
 
 
 def tiny(optimizer: str = "adamw", method: str = "none", sparsity: float = 0.7, **changes: Any) -> RunConfig:

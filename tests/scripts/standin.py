@@ -23,7 +23,7 @@ import json, os, signal, sys, time
 from pathlib import Path
 root = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(root))
-from lib.config import RunConfig
+from lib.config.run_config import RunConfig
 from lib.storage.files import append_json, read_json_lines, write_json
 from lib.storage.run_dir import RunDir
 

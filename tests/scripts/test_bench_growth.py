@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from lib import kconf
-from lib.config import RunConfig, problems
+from lib.config import kconfig
+from lib.config.run_config import RunConfig, problems
 from scripts.benchmarks import growth
 
 
@@ -15,7 +15,7 @@ def test_every_copied_run_is_one_that_could_be_trained(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     folder = growth._copies(run, tmp_path / "of-40", 40, torch.device("cpu"))
-    symbols = kconf.load()
+    symbols = kconfig.load()
     configs = [RunConfig.from_yaml(path.read_text()) for path in folder.glob("*/config.yaml")]
     assert len({(config.run_id, config.seed) for config in configs}) == 40
     assert [problem for config in configs for problem in problems(symbols, config)] == []

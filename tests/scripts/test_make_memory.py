@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lib import kconf
-from lib.config import RunConfig, run_config
+from lib.config import kconfig
+from lib.config.run_config import RunConfig, run_config
 from lib.prediction import MOMENTS, Prediction, Predictor
 from scripts import gpu, memory, sharing
 from scripts.gpu import nvidia
@@ -23,7 +23,7 @@ MIB = 2**20
 
 
 def config(optimizer: str = "adamw", method: str = "none") -> RunConfig:
-    return run_config(kconf.defaults(ROOT), "lenet5", optimizer, method, 0.7, seed=0)
+    return run_config(kconfig.defaults(ROOT), "lenet5", optimizer, method, 0.7, seed=0)
 
 
 def prediction(run: RunConfig, *, peak: int, states: int, stages: tuple[str, ...]) -> Prediction:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib import kconf
+from lib.config import kconfig
 from scripts.plan import chosen_by
 from scripts.reading import load
 from tests.scripts.standin import ROOT, THREE_RUNS, folders, make_tree, run
@@ -12,20 +12,20 @@ from tests.scripts.standin import ROOT, THREE_RUNS, folders, make_tree, run
 
 def test_an_unchanged_preset_is_named(tmp_path):
     config = tmp_path / ".config"
-    kconf.save(kconf.load(ROOT, ROOT / "defconfigs/lenet5-compare"), config)
+    kconfig.save(kconfig.load(ROOT, ROOT / "defconfigs/lenet5-compare"), config)
     assert chosen_by(config) == "defconfig-lenet5-compare"
 
 
 @pytest.mark.parametrize("change", [{"LENET5_BATCH_SIZE": "64"}, {"PRESET": "mine"}, {"SPARSITY_98": "y"}])
 def test_a_changed_preset_is_not(tmp_path, change):
     config = tmp_path / ".config"
-    kconf.save(kconf.load(ROOT, ROOT / "defconfigs/lenet5-compare", change), config)
+    kconfig.save(kconfig.load(ROOT, ROOT / "defconfigs/lenet5-compare", change), config)
     assert chosen_by(config) == "menuconfig"
 
 
 def test_the_command_starts_from_the_preset_under_whatever_name_the_folder_goes(tmp_path):
     tree = make_tree(tmp_path / "tree")
-    kconf.save(kconf.load(tree, tree / "defconfigs/quickstart"), tree / ".config")
+    kconfig.save(kconfig.load(tree, tree / "defconfigs/quickstart"), tree / ".config")
     assert run(tree, *THREE_RUNS, "PRESET=mine")[0] == 0
     (folder,) = folders(tree)
     first = load(folder).command

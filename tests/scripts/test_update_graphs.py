@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lib import kconf
-from lib.config import run_config
+from lib.config import kconfig
+from lib.config.run_config import run_config
 from lib.storage.project import ROOT
 from scripts import plots, predicted, reading, report, results, update_graphs
 from tests.scripts.fake_results import compare_matrix, make_results, make_run, make_study
@@ -179,7 +179,7 @@ def test_a_damaged_configuration_costs_its_own_run_the_prediction_only(
     monkeypatch.undo()
     folder = make_results(tmp_path / "results", FEW, epochs=2)
     (folder / "lenet5_adamw_none" / "config.yaml").write_text("model: nothing we know\n")
-    whole = run_config(kconf.defaults(ROOT), "lenet5", "adamwprune", "state", 0.7, seed=0)
+    whole = run_config(kconfig.defaults(ROOT), "lenet5", "adamwprune", "state", 0.7, seed=0)
     (folder / whole.run_id / "config.yaml").write_text(whole.to_yaml())
     runs = predicted.with_predictions(reading.load(folder)).runs
     assert {run.name for run in runs if "memory_predicted" in run.summary} == {whole.run_id}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lib import optimizers, pruning
-from lib.matrix import load_matrix
+from lib.config.matrix import load_matrix
 from lib.storage.project import ROOT
 
 PRESETS = sorted(path.name for path in (ROOT / "defconfigs").iterdir())

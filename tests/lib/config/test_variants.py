@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lib.config import ConfigError, differences
-from lib.kconf import load
-from lib.matrix import expand
+from lib.config.kconfig import load
+from lib.config.matrix import expand
+from lib.config.run_config import ConfigError, differences
 
 
 def runs(variants: str, **overrides: str):

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import kconfiglib
 
-from .config import ConfigError
+from ..storage.files import write_atomic
+from ..storage.project import ROOT
+from .assignment import apply, override
 from .fragment import Assignment, parse
-from .storage.files import write_atomic
-from .storage.project import ROOT
-from .strict import apply, override
+from .run_config import ConfigError
 from .symbols import Symbols
 
 

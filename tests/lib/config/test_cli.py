@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lib.arguments import parse
-from lib.config import ConfigError, RunConfig
+from lib.config.cli import parse
+from lib.config.run_config import ConfigError, RunConfig
 
 
 def run(*options: str) -> RunConfig:

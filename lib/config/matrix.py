@@ -17,13 +17,13 @@ from typing import Any
 
 import yaml
 
+from ..storage.project import ROOT
+from ..storage.safe_yaml import parse_yaml
 from . import variants
-from .config import PAIRS, ConfigError, RunConfig, legal, run_config
-from .kconf import defaults, load
+from .assignment import override
+from .kconfig import defaults, load
+from .run_config import PAIRS, ConfigError, RunConfig, legal, run_config
 from .schema import as_text, nearest
-from .storage.project import ROOT
-from .storage.safe_yaml import parse_yaml
-from .strict import override
 from .symbols import Symbols
 
 _AXIS_KEYS = {"models": "MODEL", "optimizers": "OPTIMIZER", "pruning_methods": "PRUNING_METHOD"}

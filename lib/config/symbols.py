@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 
 import kconfiglib
 
-from .config import FIELD_TYPES, ConfigError
+from .assignment import override
+from .run_config import FIELD_TYPES, ConfigError
 from .schema import Spec, Value, float_spec
-from .strict import override
 
 # Symbols that shape the matrix and its folder, not a single run.
 MATRIX_SYMBOLS = ("SEEDS", "VARIANTS", "JOBS", "PRESET", "RESULTS_DIR")

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ..storage.safe_yaml import parse_yaml
 from .schema import as_text, nearest
-from .storage.safe_yaml import parse_yaml
 
 if TYPE_CHECKING:
     from .symbols import Symbols

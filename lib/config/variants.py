@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .config import AXIS_FIELDS, FIELD_TYPES, ConfigError, symbol_of
+from .run_config import AXIS_FIELDS, FIELD_TYPES, ConfigError, symbol_of
 from .schema import nearest
 
 if TYPE_CHECKING:

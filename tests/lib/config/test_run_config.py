@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import kconf, matrix
-from lib.arguments import with_values
-from lib.config import (
+from lib.config import kconfig, matrix
+from lib.config.cli import with_values
+from lib.config.kconfig import load
+from lib.config.run_config import (
     AXIS_FIELDS,
     FIELD_TYPES,
     PRUNING_FIELDS,
@@ -22,11 +23,10 @@ from lib.config import (
     run_config,
     symbol_of,
 )
-from lib.kconf import load
+from lib.config.symbols import MATRIX_SYMBOLS, field_symbols
 from lib.storage.project import ROOT
-from lib.symbols import MATRIX_SYMBOLS, field_symbols
 
-SYMBOLS = kconf.defaults()
+SYMBOLS = kconfig.defaults()
 KINDS = {int: {"int"}, float: {"float"}, bool: {"bool"}, str: {"choice", "string"}}
 EVERYTHING = {
     "MODEL": ",".join(SYMBOLS.axis("MODEL")),
@@ -235,5 +235,6 @@ def test_axis_fields_are_fields():
 
 
 def test_configuration_needs_neither_torch_nor_time():
-    code = "import sys, lib.kconf, lib.matrix, lib.config; assert not {'torch', 'numpy'} & set(sys.modules)"
+    modules = "lib.config.kconfig, lib.config.matrix, lib.config.run_config"
+    code = f"import sys, {modules}; assert not {'torch', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

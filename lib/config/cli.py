@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from . import kconf
-from .config import FIELD_TYPES, PAIRS, ConfigError, RunConfig, legal, problems, run_config, symbol_of
+from . import kconfig
+from .run_config import FIELD_TYPES, PAIRS, ConfigError, RunConfig, legal, problems, run_config, symbol_of
 from .schema import Value, as_text, nearest
 from .symbols import Symbols
 
@@ -25,7 +25,7 @@ def parse(model: str, description: str, argv: list[str]) -> tuple[RunConfig, Pat
 
     Raises ConfigError with everything that is wrong; `--help` prints and exits.
     """
-    symbols = kconf.load()
+    symbols = kconfig.load()
     if {"-h", "--help"} & set(argv):
         parser(symbols, model, description).print_help()
         raise SystemExit(0)

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import kconf
-from lib.config import ConfigError
-from lib.fragment import parse
-from lib.kconf import load
+from lib.config import kconfig
+from lib.config.fragment import parse
+from lib.config.kconfig import load
+from lib.config.run_config import ConfigError
+from lib.config.symbols import Symbols
 from lib.storage.project import ROOT
-from lib.symbols import Symbols
 
 EVERY_BOX = "\n".join(
     f"CONFIG_{axis}_{member.upper()}=y"
     for axis in ("MODEL", "OPTIMIZER", "PRUNING")
-    for member in kconf.defaults().axis(axis)
+    for member in kconfig.defaults().axis(axis)
 )
 
 
@@ -40,7 +40,7 @@ def problems(path: Path) -> list[str]:
 
 def offered(*kinds: str) -> list[str]:
     """Symbols that a menu offers outside choices and axes, of these kinds."""
-    symbols = kconf.defaults()
+    symbols = kconfig.defaults()
     axes = {f"{a}_{m}".upper() for a in ("MODEL", "OPTIMIZER", "PRUNING") for m in symbols.axis(a)}
     return [
         name
@@ -53,12 +53,12 @@ def offered(*kinds: str) -> list[str]:
 
 
 def line(name: str, value: str) -> str:
-    quoted = kconf.defaults().spec(name).kind in ("float", "string")
+    quoted = kconfig.defaults().spec(name).kind in ("float", "string")
     return f'CONFIG_{name}="{value}"' if quoted else f"CONFIG_{name}={value}"
 
 
 def test_the_trees_own_defaults_are_all_allowed():
-    symbols = kconf.defaults()
+    symbols = kconfig.defaults()
     for name in symbols:
         symbols.value(name)
 
@@ -84,7 +84,7 @@ def test_the_trees_own_defaults_are_all_allowed():
     ],
 )
 def test_every_symbol_refuses_what_it_cannot_mean_and_all_are_told_at_once(fragment, kinds, value, reason):
-    symbols = kconf.defaults()
+    symbols = kconfig.defaults()
     names = [n for n in offered(*kinds) if value or not symbols.spec(n).optional]
     told = problems(fragment(EVERY_BOX + "\n" + "\n".join(line(name, value) for name in names)))
     first = EVERY_BOX.count("\n") + 2
@@ -106,7 +106,7 @@ def test_every_symbol_refuses_what_it_cannot_mean_and_all_are_told_at_once(fragm
     ],
 )
 def test_every_box_of_the_matrix_and_member_of_a_choice_refuses_what_is_neither_y_nor_n(fragment, value, reason):
-    symbols = kconf.defaults()
+    symbols = kconfig.defaults()
     names = [
         name
         for name in symbols
@@ -208,7 +208,7 @@ def test_stray_variables_of_the_environment_have_no_effect(fragment, monkeypatch
 
 def test_loading_does_not_depend_on_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert kconf.defaults().value("LENET5_EPOCHS") == 10
+    assert kconfig.defaults().value("LENET5_EPOCHS") == 10
 
 
 def test_problems_of_file_and_command_line_come_together(fragment):
@@ -219,7 +219,7 @@ def test_problems_of_file_and_command_line_come_together(fragment):
 
 def test_an_older_config_keeps_what_still_holds_and_tells_the_rest(fragment):
     path = fragment('CONFIG_LENET5_EPOCHS=7\nCONFIG_GONE=y\nCONFIG_SEEDS=0\nCONFIG_SGD_MOMENTUM="0.5"\n')
-    symbols, dropped, new = kconf.load_old(ROOT, path)
+    symbols, dropped, new = kconfig.load_old(ROOT, path)
     assert symbols.value("LENET5_EPOCHS") == 7
     assert symbols.value("SEEDS") == 1
     assert [problem.removeprefix(f"{path}:")[0] for problem in dropped] == ["2", "3", "4"]
@@ -229,7 +229,7 @@ def test_an_older_config_keeps_what_still_holds_and_tells_the_rest(fragment):
 
 def test_an_older_config_with_a_merge_conflict_is_not_guessed_at(fragment):
     with pytest.raises(ConfigError, match="merge-conflict"):
-        kconf.load_old(ROOT, fragment("<<<<<<< HEAD\nCONFIG_SEEDS=3\n"))
+        kconfig.load_old(ROOT, fragment("<<<<<<< HEAD\nCONFIG_SEEDS=3\n"))
 
 
 def test_saving_keeps_a_link_a_link_and_leaves_nothing_beside(tmp_path):
@@ -237,7 +237,7 @@ def test_saving_keeps_a_link_a_link_and_leaves_nothing_beside(tmp_path):
     link.parent.mkdir()
     target.write_text("old")
     link.symlink_to(target)
-    kconf.save(load(overrides={"EPOCHS": "3"}), link)
+    kconfig.save(load(overrides={"EPOCHS": "3"}), link)
     assert link.is_symlink()
     assert load(ROOT, target).value("LENET5_EPOCHS") == 3
     assert sorted(p.name for p in tmp_path.rglob("*")) == [".config", "here", "real"]
@@ -245,9 +245,9 @@ def test_saving_keeps_a_link_a_link_and_leaves_nothing_beside(tmp_path):
 
 def test_saving_what_is_there_already_does_not_touch_the_file(tmp_path):
     path = tmp_path / ".config"
-    kconf.save(kconf.defaults(), path)
+    kconfig.save(kconfig.defaults(), path)
     before = path.stat().st_mtime_ns
-    assert kconf.save(kconf.defaults(), path).startswith("No change")
+    assert kconfig.save(kconfig.defaults(), path).startswith("No change")
     assert path.stat().st_mtime_ns == before
 
 
@@ -258,7 +258,7 @@ def values(symbols: Symbols) -> dict[str, object]:
 @st.composite
 def some_overrides(draw: st.DrawFn) -> dict[str, str]:
     """Every box ticked, and a few symbols at legal values."""
-    symbols = kconf.defaults()
+    symbols = kconfig.defaults()
     chosen = {"MODEL": "lenet5,resnet18", "OPTIMIZER": ",".join(symbols.axis("OPTIMIZER"))}
     chosen["PRUNING_METHOD"] = ",".join(symbols.axis("PRUNING"))
     names = [name for name in offered("int", "float", "bool", "string") if name != "MONITOR"]  # hides its interval
@@ -279,8 +279,8 @@ def some_overrides(draw: st.DrawFn) -> dict[str, str]:
 def test_what_is_saved_loads_as_it_was_in_full_and_as_a_preset(overrides, tmp_path_factory):
     folder = tmp_path_factory.mktemp("round")
     symbols = load(overrides=overrides)
-    kconf.save(symbols, folder / "full")
-    (folder / "minimal").write_text(kconf.minimal(symbols, "why?"), encoding="utf-8")
+    kconfig.save(symbols, folder / "full")
+    (folder / "minimal").write_text(kconfig.minimal(symbols, "why?"), encoding="utf-8")
     assert values(load(ROOT, folder / "full")) == values(symbols)
     assert values(load(ROOT, folder / "minimal")) == values(symbols)
 
