@@ -28,7 +28,7 @@ from .memory import accounting
 from .memory.tracker import Bytes, LiveBytes
 from .optimizers import compact, lean
 from .optimizers.adamwprune import AdamWPrune
-from .pruning import counting, masks
+from .pruning import masks, score_histogram
 from .pruning.movement import Movement
 from .pruning.pruner import MaskedPruner, Pruner
 from .pruning.schedule import CubicSchedule
@@ -36,7 +36,7 @@ from .pruning.schedule import CubicSchedule
 BuildModel = Callable[[RunConfig, Data], nn.Module]
 
 NEVER = 1 << 60  # the step of the next mask update, while plain steps are rehearsed
-ONE = counting.HALF // 2 + 0x3F80  # where among half keys the score 1.0 is counted
+ONE = score_histogram.HALF // 2 + 0x3F80  # where among half keys the score 1.0 is counted
 
 #: Training images, test images and channels of the datasets that need not be there to be predicted for.
 SHAPES = {
@@ -118,8 +118,8 @@ def as_on_gpu() -> Iterator[None]:
         (masks, "positions", _positions_on_gpu),
         (masks, "exact_counts", _even_counts),
         (cpu, "here", lambda tensor: False),
-        (counting, "_tally", counting._tally_by_scatter),
-        (counting, "_on_host", _alike_scores),
+        (score_histogram, "_tally", score_histogram._tally_by_scatter),
+        (score_histogram, "_on_host", _alike_scores),
     )
     before = [getattr(module, name) for module, name, _ in ways]
     for module, name, way in ways:
@@ -136,7 +136,7 @@ def _positions_on_gpu(bits: Tensor, start: int, stop: int, kept: int | None = No
     return torch.nonzero_static(masks.unpack(bits, start, stop), size=kept).view(-1)
 
 
-def _alike_scores(table: Tensor, layers: Sequence[counting.Layer]) -> np.ndarray:
+def _alike_scores(table: Tensor, layers: Sequence[score_histogram.Layer]) -> np.ndarray:
     numbers = np.zeros(table.shape, dtype=np.int64)
     numbers[:, ONE] = [layer.candidates for layer in layers]
     return numbers

@@ -19,7 +19,7 @@ from .inference import inference_test
 from .memory import accounting
 from .memory.allocator import Peaks
 from .progress import Diverged, Interrupted, Progress, Stop
-from .pruning.counting import NotFinite
+from .pruning.score_histogram import NotFinite
 from .storage.files import append_json, read_json_lines, write_atomic, write_json, write_json_lines
 from .storage.run_dir import RunDir
 from .summary import summarise

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from ..pruning.counting import Update
 from ..pruning.criteria import CRITERIA
 from ..pruning.pruner import check_floors
-from ..pruning.ranking import RANKINGS
 from ..pruning.schedule import CubicSchedule, exchange_share
+from ..pruning.score_histogram import Update
+from ..pruning.selection import RANKINGS
 from . import checks, compact, layout, lean, loading, updates
 
 MODES = ("gradual", "lean", "dynamic")
@@ -50,7 +50,7 @@ class AdamWPrune(Optimizer):
         update_interval: steps between two mask updates.
         criterion: ``fisher``, ``first_order``, ``movement`` or ``hybrid``, see ``lib/pruning/criteria.py``.
         exponent: a of ``|w| * v_hat^a``, in [0, 1]; 0 ranks by magnitude.
-        ranking: ``global``, ``layer_adaptive``, ``uniform`` or ``erk``, see ``lib/pruning/ranking.py``.
+        ranking: ``global``, ``layer_adaptive``, ``uniform`` or ``erk``, see ``lib/pruning/selection.py``.
         min_density: share of its weights that every layer keeps at least.
         mode: ``gradual`` ramps up. ``lean`` ramps up too, but from the first step only as many weights as will survive
             hold moments (see ``lean.py``), so that the peak of the memory is hardly above its end; it needs the

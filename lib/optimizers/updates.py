@@ -14,9 +14,9 @@ import numpy as np
 from torch import Tensor
 
 from ..pruning import masks
-from ..pruning.counting import Layer, Update, lower_edges
 from ..pruning.criteria import Criterion
-from ..pruning.ranking import BY_SHAPE, Selection, kept, round_to_total, survivors_at_least
+from ..pruning.score_histogram import Layer, Update, lower_edges
+from ..pruning.selection import BY_SHAPE, Selection, kept, round_to_total, survivors_at_least
 from . import checks, compact, lean
 
 

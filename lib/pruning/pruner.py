@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from . import masks
-from .counting import Layer, Update
-from .ranking import Selection, kept, survivors_at_least
 from .schedule import CubicSchedule
+from .score_histogram import Layer, Update
+from .selection import Selection, kept, survivors_at_least
 
 
 class Pruner:

@@ -21,7 +21,7 @@ from lib.kernels import cpu
 from lib.memory import accounting
 from lib.memory.tracker import LiveBytes
 from lib.prediction import CATEGORIES, MOMENTS, Prediction, Predictor, total
-from lib.pruning import counting, masks
+from lib.pruning import masks, score_histogram
 from lib.rehearsal import SHAPES, fake_data, rehearsal
 from lib.trainer import Training
 from resnet18.model import ResNet18
@@ -194,7 +194,7 @@ def test_what_a_mask_update_needs_beside_is_predicted_too(
     predictor: Predictor, tmp_path: Path, monkeypatch: Any, optimizer: str, method: str, changes: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(cpu, "here", lambda tensor: False)  # as on a GPU, which counts scores in another way
-    monkeypatch.setattr(counting, "_tally", counting._tally_by_scatter)
+    monkeypatch.setattr(score_histogram, "_tally", score_histogram._tally_by_scatter)
     config = small(optimizer, method, **changes)
     training, _ = real_step(config, tmp_path)
     model, pruner = training.model, training.optimizer if method == "state" else training.pruner

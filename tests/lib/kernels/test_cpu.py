@@ -15,7 +15,7 @@ from torch import nn
 
 from lib.kernels import cpu
 from lib.optimizers.adamwprune import AdamWPrune
-from lib.pruning import counting, criteria, masks
+from lib.pruning import criteria, masks, score_histogram
 
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler on this machine"
@@ -93,23 +93,23 @@ def test_compiled_scores_are_the_criterions(size: int, density: float, seed: int
 @given(st.lists(st.floats(width=32), max_size=50), st.integers(0, 9))
 def test_compiled_counts_are_torchs(values: list[float], chosen: int) -> None:
     scores = torch.tensor([*values, 0.0, -0.0, 1.5, -1.5])
-    keys = counting.keys_of(scores).long()
-    halves = (keys >> 16) + counting.HALF // 2
-    counts = torch.zeros(counting.HALF + 1, dtype=torch.int32)
+    keys = score_histogram.keys_of(scores).long()
+    halves = (keys >> 16) + score_histogram.HALF // 2
+    counts = torch.zeros(score_histogram.HALF + 1, dtype=torch.int32)
     cpu.tally(scores, counts)
-    assert torch.equal(counts[:-1].long(), torch.bincount(halves, minlength=counting.HALF))
+    assert torch.equal(counts[:-1].long(), torch.bincount(halves, minlength=score_histogram.HALF))
     upper = int(halves[chosen % len(halves)])
     counts.zero_()
     cpu.tally(scores, counts, upper)
     inside = (keys & 0xFFFF)[halves == upper]
-    assert torch.equal(counts[:-1].long(), torch.bincount(inside, minlength=counting.HALF))
+    assert torch.equal(counts[:-1].long(), torch.bincount(inside, minlength=score_histogram.HALF))
 
 
 @needs_compiler
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=50), st.integers(0, 49), st.integers(0, 5))
 def test_compiled_choices_are_torchs(values: list[float], chosen: int, ties: int) -> None:
     scores = torch.tensor(values)
-    keys = counting.keys_of(scores)
+    keys = score_histogram.keys_of(scores)
     key = int(keys[chosen % len(keys)])
     rank = (keys == key).cumsum(0)
     kept, left = cpu.keep(scores, key, ties)

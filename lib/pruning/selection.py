@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..kernels import cpu
-from .counting import HALF, Counts, Layer, count_lower_halves, count_upper_halves, keys_of, lower_edges
+from .score_histogram import HALF, Counts, Layer, count_lower_halves, count_upper_halves, keys_of, lower_edges
 
 BY_SHAPE = ("uniform", "erk")  # those that give every layer its number whatever the scores are
 RANKINGS = ("global", "layer_adaptive", *BY_SHAPE)

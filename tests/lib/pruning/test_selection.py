@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lib.pruning.counting import Layer, histogram
-from lib.pruning.ranking import RANKINGS, Selection, kept, survivors_at_least
+from lib.pruning.score_histogram import Layer, histogram
+from lib.pruning.selection import RANKINGS, Selection, kept, survivors_at_least
 
 
 def layer(scores: Tensor, name: str = "a", keep: int = 1, shape: tuple[int, ...] | None = None, cut: int = 5) -> Layer:
