@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .changes import refuse_changes
 from .config import cli
 from .config.run_config import ConfigError, RunConfig
-from .datacheck import DataError, check
+from .data.sources import DataError, check
 from .sampler import Sampler
 from .storage.files import Locked, write_atomic
 from .storage.project import ROOT

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .config.run_config import RunConfig
-from .data import Data, normalise
+from .data.dataset import Data, normalise
 from .memory.accounting import storage_bytes
 from .memory.tracker import LiveBytes
 

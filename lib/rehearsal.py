@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from . import data as datasets
 from . import optimizers, pruning
 from .compute import DTYPES
 from .config.run_config import RunConfig
-from .data import Data
-from .datacheck import check, list_images
+from .data import dataset as datasets
+from .data.dataset import Data
+from .data.sources import check, list_images
 from .kernels import cpu
 from .memory import accounting
 from .memory.tracker import Bytes, LiveBytes

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import checkpoint, compute, learning_rate, optimizers, pruning, seeding
-from . import data as datasets
 from .changes import refuse_changes
 from .config.run_config import RunConfig
+from .data import dataset as datasets
 from .inference import inference_test
 from .memory import accounting
 from .memory.allocator import Peaks
@@ -25,7 +25,7 @@ from .storage.run_dir import RunDir
 from .summary import summarise
 
 if TYPE_CHECKING:
-    from .data import Data
+    from .data.dataset import Data
     from .tensorboard import Events
 
 BuildModel = Callable[[RunConfig, "Data"], nn.Module]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lib.config.run_config import RunConfig
-    from lib.data import Data
+    from lib.data.dataset import Data
 
 
 def build_model(config: RunConfig, data: Data) -> nn.Module:

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.config.matrix import load_matrix
 from lib.config.run_config import ConfigError, RunConfig
-from lib.datacheck import DataError
+from lib.data.sources import DataError
 from scripts.memory_table import text
 from scripts.sharing import MIB, available_mib
 

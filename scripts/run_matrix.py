@@ -32,8 +32,8 @@ from lib.config import kconfig
 from lib.config.matrix import default_config, load_matrix
 from lib.config.run_config import ConfigError, RunConfig
 from lib.config.symbols import Symbols
-from lib.datacheck import DataError
-from lib.datacheck import check as check_data
+from lib.data.sources import DataError
+from lib.data.sources import check as check_data
 from lib.storage.files import Locked, locked
 from lib.storage.run_dir import STATES, ResultsDir
 from scripts import environment, sharing

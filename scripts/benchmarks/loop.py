@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision import transforms
 
 from lenet5.train import build_model as lenet5
-from lib import data as datasets
 from lib import optimizers
 from lib.config import kconfig
 from lib.config.run_config import RunConfig, run_config
+from lib.data import dataset as datasets
 from lib.storage.run_dir import RunDir
 from lib.trainer import Training
 from resnet18.train import build_model as resnet18

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lib import data as datasets
 from lib import optimizers
 from lib.config.run_config import RunConfig
+from lib.data import dataset as datasets
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.storage.run_dir import RunDir
 from lib.trainer import Training

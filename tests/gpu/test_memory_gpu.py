@@ -19,9 +19,9 @@ import pytest
 import torch
 
 from lenet5.train import build_model as lenet5
-from lib import data as datasets
 from lib.config import kconfig
 from lib.config.run_config import RunConfig, run_config
+from lib.data import dataset as datasets
 from lib.inference import measure
 from lib.memory import accounting
 from lib.prediction import Predictor

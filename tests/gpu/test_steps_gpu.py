@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from lenet5.train import build_model as lenet5
-from lib import data as datasets
 from lib.config import kconfig
 from lib.config.run_config import run_config
+from lib.data import dataset as datasets
 from lib.optimizers import compact
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning.pruner import MaskedPruner

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lib import data as datasets
 from lib import inference
-from lib.data import Data
+from lib.data import dataset as datasets
+from lib.data.dataset import Data
 from tests.lib.training import assert_same_outcome, lenet5, run, tiny
 
 

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lib import data as datasets
 from lib.config.run_config import RunConfig
-from lib.data import Data
-from lib.datacheck import check
+from lib.data import dataset as datasets
+from lib.data.dataset import Data
+from lib.data.sources import check
 from lib.kernels import cpu
 from lib.memory import accounting
 from lib.memory.tracker import LiveBytes

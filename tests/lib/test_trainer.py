@@ -14,7 +14,7 @@ from torch import nn
 from lenet5.model import LeNet5
 from lib import checkpoint, compute, learning_rate
 from lib.config.run_config import ConfigError, RunConfig
-from lib.data import Data
+from lib.data.dataset import Data
 from lib.storage.run_dir import RunDir
 from lib.trainer import Diverged, Interrupted, Training, train
 from tests.lib.training import StopAfter, assert_same_outcome, folder, lenet5, metrics, run, tiny, weights
@@ -92,15 +92,15 @@ def test_the_allocators_peaks_are_those_of_training_after_its_warm_up(
 
 
 def test_the_test_accuracy_is_that_of_the_saved_weights(tmp_path: Path) -> None:
-    from lib import data
+    from lib.data import dataset
 
     config = tiny()
     summary = run(config, tmp_path)
-    source = data.load(config, torch.device("cpu"))
+    source = dataset.load(config, torch.device("cpu"))
     model = lenet5(config, source)
     model.load_state_dict(weights(tmp_path))
     with torch.no_grad():
-        answers = model.eval()(data.normalise(source.test_images, source)).argmax(1)
+        answers = model.eval()(dataset.normalise(source.test_images, source)).argmax(1)
     assert 100 * (answers == source.test_labels).double().mean().item() == pytest.approx(summary["final_accuracy"])
 
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from lenet5.model import LeNet5
-from lib import datasets
 from lib.config import kconfig
 from lib.config.run_config import RunConfig, run_config
 from lib.config.symbols import Symbols
-from lib.data import Data
+from lib.data import readers
+from lib.data.dataset import Data
 from lib.storage.files import read_json_lines
 from lib.storage.run_dir import RunDir
 from lib.trainer import Stop, train
@@ -39,7 +39,7 @@ def tiny(optimizer: str = "adamw", method: str = "none", sparsity: float = 0.7, 
     return replace(config, **(small | changes))
 
 
-read = cache(datasets.read)
+read = cache(readers.read)
 
 
 def lenet5(config: RunConfig, data: Data) -> nn.Module:
@@ -55,7 +55,7 @@ def run(
     config: RunConfig, path: Path, stop: Stop | None = None, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
     """Train in `path`, returning the summary. Datasets are read once per process."""
-    with mock.patch.object(datasets, "read", read):
+    with mock.patch.object(readers, "read", read):
         return train(config, folder(path), lenet5, stop, say)
 
 

@@ -11,22 +11,22 @@ from typing import Any
 
 import pytest
 
-from lib import datacheck
-from lib.datacheck import DataError, check
+from lib.data import sources
+from lib.data.sources import DataError, check
 from lib.storage.project import ROOT
 
 
 def fake_torchvision(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Path]:
     """Stands in for torchvision's download of small files; returns where it was asked to put them."""
     asked: list[Path] = []
-    monkeypatch.setattr(datacheck, "MNIST_FILES", {"a": "0cc175b9c0f1b6a831c399e269772661"})  # MD5 of b"a"
+    monkeypatch.setattr(sources, "MNIST_FILES", {"a": "0cc175b9c0f1b6a831c399e269772661"})  # MD5 of b"a"
 
     def download(_: str, temporary: Path, *__: Any) -> None:
         asked.append(temporary)
         (temporary / "MNIST" / "raw").mkdir(parents=True)
         (temporary / "MNIST" / "raw" / "a").write_bytes(name.encode())
 
-    monkeypatch.setattr(datacheck, "_run_torchvision", download)
+    monkeypatch.setattr(sources, "_run_torchvision", download)
     return asked
 
 
@@ -49,7 +49,7 @@ def test_three_processes_that_download_at_once_download_once(tmp_path: Path) -> 
         f"open({str(count)!r}, 'a').write('once '); time.sleep(0.3); (raw / 'a').write_bytes(b'a')"
     )
     code = (
-        f"from lib import datacheck; datacheck.DOWNLOAD = {download!r}\n"
+        f"from lib.data import sources; sources.DOWNLOAD = {download!r}\n"
         "datacheck.MNIST_FILES = {'a': '0cc175b9c0f1b6a831c399e269772661'}\n"
         f"print(datacheck.check('mnist', {str(folder)!r}, download=True).path)"
     )
@@ -77,7 +77,7 @@ def test_a_killed_download_leaves_nothing_to_the_next(tmp_path: Path, monkeypatc
 
 
 def test_no_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datacheck, "DOWNLOAD", "raise OSError('Name or service not known')")
+    monkeypatch.setattr(sources, "DOWNLOAD", "raise OSError('Name or service not known')")
     with pytest.raises(
         DataError, match=r"could not be downloaded \(OSError: Name or.*; without a network, fill"
     ) as error:

@@ -1,4 +1,4 @@
-"""One reader per way of storing images. Each returns uint8 tensors on the CPU; lib/data.py does the rest."""
+"""One reader per way of storing images. Each returns uint8 tensors on the CPU; lib/data/dataset.py does the rest."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import imagefolder
-from .datacheck import CIFAR10_CLASSES, Source
-from .imagefolder import SIDE, Images
-from .seeding import generator
+from ..seeding import generator
+from . import image_folder
+from .image_folder import SIDE, Images
+from .sources import CIFAR10_CLASSES, Source
 
 
 def _idx(source: Source) -> Images:
@@ -99,5 +99,5 @@ READERS = {"idx": _idx, "csv": _csv, "batches": _batches, "drawn": _drawn}
 def read(source: Source) -> Images:
     """Read all images of a checked source."""
     if source.kind == "folder":
-        return imagefolder.read(source.path)
+        return image_folder.read(source.path)
     return READERS[source.kind](source)

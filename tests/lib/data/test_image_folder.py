@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lib import datacheck, datasets, imagefolder
-from lib.datacheck import DataError, check
+from lib.data import image_folder, readers, sources
+from lib.data.sources import DataError, check
 
 CPU = torch.device("cpu")
 
@@ -27,8 +27,8 @@ def write_folder(root: Path, classes: tuple[str, ...] = ("cat", "dog"), mode: st
 
 
 def test_cifar10_takes_its_unpacked_images_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datacheck, "CIFAR10_COUNTS", {"train": 3, "test": 3})
-    write_folder(tmp_path / "cifar10", datacheck.CIFAR10_CLASSES)
+    monkeypatch.setattr(sources, "CIFAR10_COUNTS", {"train": 3, "test": 3})
+    write_folder(tmp_path / "cifar10", sources.CIFAR10_CLASSES)
     source = check("cifar10", tmp_path, download=True)
     assert f"image folder {tmp_path / 'cifar10'}" in source.note
     (tmp_path / "cifar10" / "train" / "frog" / "1.png").unlink()
@@ -41,13 +41,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """An image folder, where its cache lies, and how many images were decoded."""
     seen = SimpleNamespace(folder=tmp_path / "images", place=tmp_path / "cache", decoded=0)
     monkeypatch.setenv("ADAMWPRUNE_CACHE", str(seen.place))
-    decode = imagefolder._decode_one
+    decode = image_folder._decode_one
 
     def counted(path: Path) -> np.ndarray:
         seen.decoded += 1
         return decode(path)
 
-    monkeypatch.setattr(imagefolder, "_decode_one", counted)
+    monkeypatch.setattr(image_folder, "_decode_one", counted)
     return seen
 
 
@@ -55,7 +55,7 @@ def test_an_image_folder_is_read_in_colour_or_grey_and_brought_to_32_pixels(cach
     write_folder(cache.folder)
     Image.new("L", (64, 48), 90).save(cache.folder / "train" / "cat" / "grey.png")
     (cache.folder / "train" / "cat" / "notes.txt").write_text("passed over")
-    images = datasets.read(check("image_folder", cache.folder))
+    images = readers.read(check("image_folder", cache.folder))
     assert images.class_names == ("cat", "dog")
     assert images.train_labels.tolist() == [0, 0, 0, 0, 1, 1, 1] and images.train_images.shape[1:] == (3, 32, 32)
     assert images.train_images[1, :, 0, 0].tolist() == [0, 1, 200]
@@ -64,29 +64,29 @@ def test_an_image_folder_is_read_in_colour_or_grey_and_brought_to_32_pixels(cach
 
 def test_a_grey_folder_has_one_channel(cache: SimpleNamespace) -> None:
     write_folder(cache.folder, mode="L")
-    assert imagefolder.read(cache.folder).train_images.shape == (6, 1, 32, 32)
+    assert image_folder.read(cache.folder).train_images.shape == (6, 1, 32, 32)
 
 
 def test_decoded_images_are_cached_until_the_source_changes(cache: SimpleNamespace) -> None:
     write_folder(cache.folder)
-    first = imagefolder.read(cache.folder)
+    first = image_folder.read(cache.folder)
     assert cache.decoded == 12
-    again = imagefolder.read(cache.folder)
+    again = image_folder.read(cache.folder)
     assert cache.decoded == 12 and torch.equal(first.train_images, again.train_images)
     image = cache.folder / "train" / "cat" / "0.png"
     os.utime(image, ns=(1, 1))
-    imagefolder.read(cache.folder)
+    image_folder.read(cache.folder)
     assert cache.decoded == 24
     image.unlink()
-    assert len(imagefolder.read(cache.folder).train_images) == 5
+    assert len(image_folder.read(cache.folder).train_images) == 5
 
 
 def test_a_damaged_cache_is_made_again(cache: SimpleNamespace) -> None:
     write_folder(cache.folder)
-    first = imagefolder.read(cache.folder)
+    first = image_folder.read(cache.folder)
     (file,) = cache.place.glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:100])
-    assert torch.equal(imagefolder.read(cache.folder).test_images, first.test_images)
+    assert torch.equal(image_folder.read(cache.folder).test_images, first.test_images)
     assert cache.decoded == 24
 
 
@@ -95,7 +95,7 @@ def test_without_a_place_for_the_cache_images_are_still_read(
 ) -> None:
     write_folder(cache.folder)
     monkeypatch.setenv("ADAMWPRUNE_CACHE", "/proc/nowhere")
-    assert len(imagefolder.read(cache.folder).train_images) == 6
+    assert len(image_folder.read(cache.folder).train_images) == 6
 
 
 def test_an_image_that_cannot_be_decoded_is_named(cache: SimpleNamespace) -> None:
@@ -103,7 +103,7 @@ def test_an_image_that_cannot_be_decoded_is_named(cache: SimpleNamespace) -> Non
     broken = cache.folder / "test" / "dog" / "1.png"
     broken.write_bytes(broken.read_bytes()[:40])
     with pytest.raises(DataError, match=f"{broken} cannot be decoded"):
-        imagefolder.read(cache.folder)
+        image_folder.read(cache.folder)
 
 
 def test_classes_must_be_the_same_in_both_splits_and_not_empty(tmp_path: Path) -> None:

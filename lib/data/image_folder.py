@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .datacheck import DataError, Listing, list_images
-from .storage.files import locked, replacing
-from .storage.project import ROOT
+from ..storage.files import locked, replacing
+from ..storage.project import ROOT
+from .sources import DataError, Listing, list_images
 
 SIDE = 32  # pixels; every image is brought to this size
 SPLITS = ("train", "test")

@@ -16,8 +16,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .storage.files import locked
-from .storage.project import ROOT
+from ..storage.files import locked
+from ..storage.project import ROOT
 
 MNIST_FILES = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -56,7 +56,7 @@ class DataError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a dataset's images come from. `kind` names the reader in lib/datasets.py."""
+    """Where a dataset's images come from. `kind` names the reader in lib/data/readers.py."""
 
     dataset: str
     kind: str

@@ -1,6 +1,6 @@
 """Datasets as uint8 tensors on the device, and batches cut, flipped and normalised there.
 
-usage: python -m lib.data [NAME=VALUE ...]
+usage: python -m lib.data.dataset [NAME=VALUE ...]
 
 Fetches and verifies the data of every run of the configured matrix; image folders are decoded and cached.
 """
@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import datasets
-from .datacheck import DataError, Source, check
-from .seeding import generator
+from ..seeding import generator
+from . import readers
+from .sources import DataError, Source, check
 
 if TYPE_CHECKING:
-    from .config.run_config import RunConfig
+    from ..config.run_config import RunConfig
 
 # Mean and standard deviation of each channel over the training images, in units of full brightness. MNIST's are those
 # of the padded 32x32 images.
@@ -70,7 +70,7 @@ class Data:
 def load(config: RunConfig, device: torch.device) -> Data:
     """Read, split and move the dataset of a run. Raises DataError with one sentence where it cannot."""
     source = check_config(config)
-    images = datasets.read(source)
+    images = readers.read(source)
     train, validation = split(images.train_labels, config.train_images, config.validation_images)
     train_images, train_labels = images.train_images[train], images.train_labels[train]
     known = STATISTICS.get(source.dataset)
@@ -105,7 +105,7 @@ def split(labels: Tensor, train: int, validation: int) -> tuple[Tensor | slice, 
     """
     if not train and not validation:
         return slice(None), None
-    order = datasets.balanced_order(labels)
+    order = readers.balanced_order(labels)
     held_out, left = order[:validation], order[validation:]
     return left[: train or None], held_out if validation else None
 
@@ -193,8 +193,8 @@ def evaluation_batches(
 
 def main(arguments: list[str]) -> int:
     """`make data`: exit 0, or 2 with one sentence for each dataset that is not usable."""
-    from .config.matrix import load_matrix
-    from .config.run_config import ConfigError
+    from ..config.matrix import load_matrix
+    from ..config.run_config import ConfigError
 
     try:
         wrong = [argument for argument in arguments if "=" not in argument]
