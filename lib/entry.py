@@ -21,7 +21,7 @@ from .changes import refuse_changes
 from .config import cli
 from .config.run_config import ConfigError, RunConfig
 from .data.sources import DataError, check
-from .sampler import Sampler
+from .monitor.process import Sampler
 from .storage.files import Locked, write_atomic
 from .storage.project import ROOT
 from .storage.run_dir import RunDir

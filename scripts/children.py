@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from lib.config.run_config import RunConfig
+from lib.monitor.sampling import JOBS
 from lib.storage.files import read_json_lines
 from lib.storage.run_dir import RunDir
-from scripts.gpu.record import JOBS
 
 INTERRUPTED_CODES = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 

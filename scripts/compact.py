@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from lib.monitor.summary import of_training
 from lib.storage.files import jsonable
-from scripts.gpu.summary import of_training
 from scripts.names import CATEGORIES
 from scripts.runs import Results, Run, number
 

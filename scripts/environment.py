@@ -32,9 +32,9 @@ def cores() -> int:
 
 def gpus() -> list[str]:
     """Names of the GPUs that torch's device "cuda" can mean here (NVIDIA, AMD)."""
-    from scripts import gpu
+    from lib.monitor import devices
 
-    found = gpu.visible(gpu.find(), os.environ)
+    found = devices.visible(devices.find(), os.environ)
     return [device.name for device in found if device.vendor in ("nvidia", "amd")]
 
 

@@ -30,10 +30,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.gpu import Gpu, find, hidden, named, there, visible
-from scripts.gpu.host import Host, Watched
-from scripts.gpu.lines import COLUMNS, LineFile, as_csv, as_line
-from scripts.gpu.record import Sampler, moments
+from lib.monitor.devices import Gpu, find, hidden, named, there, visible
+from lib.monitor.host import Host, Watched
+from lib.monitor.recording import COLUMNS, LineFile, as_csv, as_line
+from lib.monitor.sampling import Sampler, moments
 
 
 def positive(text: str) -> float:
@@ -120,7 +120,7 @@ def watch(args: argparse.Namespace, nvml: Any) -> int:
     if args.output or args.csv:
         return record(args, Sampler(gpus, host, args.pid, args.phase_file), ticks)
     if args.json:
-        from scripts.gpu.snapshot import snapshot
+        from lib.monitor.snapshot import snapshot
 
         for _ in ticks:
             seen = snapshot(gpus, host, args.pid) | ({"notes": notes} if notes else {})
@@ -156,8 +156,8 @@ def show(args: argparse.Namespace, gpus: list[Gpu], host: Host, notes: list[str]
     from rich.console import Console
     from rich.live import Live
 
-    from scripts.gpu.screen import History, page
-    from scripts.gpu.snapshot import snapshot
+    from lib.monitor.screen import History, page
+    from lib.monitor.snapshot import snapshot
 
     console, history = Console(), History()
     if args.once or not console.is_terminal:
@@ -174,10 +174,10 @@ def show(args: argparse.Namespace, gpus: list[Gpu], host: Host, notes: list[str]
 
 def report(args: argparse.Namespace) -> int:
     """Read recordings back."""
-    from scripts.gpu import lines, summary
+    from lib.monitor import recording, summary
 
     paths = args.compare or [args.summary or args.plot]
-    loaded = [lines.load(path) for path in paths]
+    loaded = [recording.load(path) for path in paths]
     if args.plot:
         from scripts.gpu.plot import draw
 
@@ -194,7 +194,7 @@ def report(args: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
 
-    from scripts.gpu.screen import comparison_table, summary_tables
+    from lib.monitor.screen import comparison_table, summary_tables
 
     a, *rest = [str(path) for path in paths]
     Console().print(comparison_table(result, a, rest[0]) if args.compare else summary_tables(result, a))

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib import sampler
+from lib.monitor import process
 from lib.storage.run_dir import RunDir
 from tests.lib.entering import TRAIN, epochs_done, main, options
 from tests.lib.training import folder, metrics
@@ -95,7 +95,7 @@ def test_a_monitor_that_dies_or_hangs_costs_one_warning(
 ) -> None:
     fake = tmp_path / "monitor.py"
     fake.write_text(script)
-    monkeypatch.setattr(sampler, "SCRIPT", fake)
+    monkeypatch.setattr(process, "SCRIPT", fake)
     assert main(tmp_path / "run", monitor="y") == 0
     log = RunDir(tmp_path / "run").log.read_text()
     assert log.count("warning") == log.count(warning) == 1

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from lib.monitor.devices import find
+from lib.monitor.host import Host, Watched
+from lib.monitor.recording import LineFile, load
+from lib.monitor.sampling import Ownership, Sampler, moments
 from scripts import gputop
-from scripts.gpu import find
-from scripts.gpu.host import Host, Watched
-from scripts.gpu.lines import LineFile, load
-from scripts.gpu.record import Ownership, Sampler, moments
 from tests.scripts.fake_nvml import FakeNvml, device, process
 from tests.scripts.recorded import write
 

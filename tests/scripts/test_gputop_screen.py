@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from lib.monitor.devices import find
+from lib.monitor.host import Host
+from lib.monitor.recording import load
+from lib.monitor.screen import History, page
+from lib.monitor.snapshot import snapshot
+from lib.monitor.summary import summarize
 from scripts import gputop
-from scripts.gpu import find
-from scripts.gpu.host import Host
-from scripts.gpu.lines import load
-from scripts.gpu.screen import History, page
-from scripts.gpu.snapshot import snapshot
-from scripts.gpu.summary import summarize
 from tests.scripts.fake_nvml import FakeNvml, device, process
 from tests.scripts.recorded import unpack, write
 from tests.scripts.test_gputop import NOWHERE, lines

@@ -12,9 +12,9 @@ import pytest
 
 from lib.config import kconfig
 from lib.config.run_config import RunConfig, run_config
+from lib.monitor import devices, nvidia
 from lib.prediction import MOMENTS, Prediction, Predictor
-from scripts import gpu, memory, sharing
-from scripts.gpu import nvidia
+from scripts import memory, sharing
 from scripts.memory_table import text
 from tests.scripts.fake_nvml import FakeNvml, device
 
@@ -118,12 +118,12 @@ def test_sharing_falls_back_to_one_run_where_nothing_is_predicted(monkeypatch: p
 def test_free_memory_is_that_of_the_gpu_that_torch_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = device(uuid="GPU-1", total=8000 * MIB, used=1500 * MIB), device(uuid="GPU-2")
     nvml = FakeNvml(large, small)
-    monkeypatch.setattr(gpu, "find", lambda: nvidia.find(nvml))
+    monkeypatch.setattr(devices, "find", lambda: nvidia.find(nvml))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert sharing.free_mib() == 6500.0
     nvml.dead = True
     assert sharing.free_mib() is None
-    monkeypatch.setattr(gpu, "find", list)
+    monkeypatch.setattr(devices, "find", list)
     assert sharing.free_mib() is None
 
 

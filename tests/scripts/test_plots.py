@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from matplotlib.legend import Legend
 
+from lib.monitor import summary
 from scripts import compact, plots, reading
-from scripts.gpu import summary
 from scripts.names import OPTIMIZERS
 from scripts.plots import categories, choice, curves, figures, look, memory, pruned, scale, tradeoffs
 from scripts.runs import Results

@@ -50,8 +50,8 @@ def test_three_processes_that_download_at_once_download_once(tmp_path: Path) -> 
     )
     code = (
         f"from lib.data import sources; sources.DOWNLOAD = {download!r}\n"
-        "datacheck.MNIST_FILES = {'a': '0cc175b9c0f1b6a831c399e269772661'}\n"
-        f"print(datacheck.check('mnist', {str(folder)!r}, download=True).path)"
+        "sources.MNIST_FILES = {'a': '0cc175b9c0f1b6a831c399e269772661'}\n"
+        f"print(sources.check('mnist', {str(folder)!r}, download=True).path)"
     )
     processes = [
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)

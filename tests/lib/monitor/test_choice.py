@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.gpu import find, hidden, label, named, visible
+from lib.monitor.devices import find, hidden, label, named, visible
 from tests.scripts.fake_nvml import MIB, FakeNvml, device
 from tests.scripts.recorded import unpack
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import MIB
+from .devices import MIB
 from .drm import Card, cards, clients, names, pci_name
 from .host import read_number, read_text
 
@@ -20,7 +20,7 @@ class AmdGpu:
     """One card run by the amdgpu driver."""
 
     vendor = "amd"
-    part = None
+    part: int | None = None
     differs = False
 
     def __init__(self, root: Path, card: Card, index: int) -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import Gpu, label
+from .devices import Gpu, label
 from .host import Host
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lib.monitor import recording
+from lib.monitor.summary import compare, durations, percentile, summarize
 from scripts import gputop
-from scripts.gpu import lines
 from scripts.gpu.plot import spans
-from scripts.gpu.summary import compare, durations, percentile, summarize
 from tests.scripts.test_gputop import sample
 
 
@@ -87,17 +87,17 @@ def test_recording_as_csv_is_read_back_like_one_of_json(tmp_path: Path, capsys: 
     rows = [sample(float(t), "train" if t else "startup", process_mib=100.0 + t, power_w=9.0) for t in range(4)]
     rows.append(sample(4.0, None, None, host_rss_mib=1.5))  # gaps stay gaps
     json_lines, csv_lines = tmp_path / "a.jsonl", tmp_path / "a.csv"
-    json_lines.write_text("".join(lines.as_line(row) + "\n" for row in rows))
-    whole = ",".join(lines.COLUMNS) + "\n" + "".join(lines.as_csv(row) + "\n" for row in rows)
+    json_lines.write_text("".join(recording.as_line(row) + "\n" for row in rows))
+    whole = ",".join(recording.COLUMNS) + "\n" + "".join(recording.as_csv(row) + "\n" for row in rows)
     csv_lines.write_text(whole)
-    assert lines.load(csv_lines) == lines.load(json_lines) == (rows, 0)
+    assert recording.load(csv_lines) == recording.load(json_lines) == (rows, 0)
     for asked in ("--summary {}", "--compare {} {}", "--plot {} --output {}.png"):
         assert gputop.main(asked.format(*[str(csv_lines)] * 2).split()) == 0
     assert "process MiB" in capsys.readouterr().out
     csv_lines.write_text(whole + "5.0,train,0,10")  # torn, and torn in the middle
-    assert lines.load(csv_lines) == (rows, 1)
+    assert recording.load(csv_lines) == (rows, 1)
     csv_lines.write_text(whole.replace("2.0,train,0,102.0", '2.0,"trai'))
-    assert lines.load(csv_lines) == ([*rows[:2], *rows[3:]], 1)
+    assert recording.load(csv_lines) == ([*rows[:2], *rows[3:]], 1)
 
 
 def test_file_that_is_no_recording_is_refused_and_told_what_can_be_read(

@@ -12,8 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import MIB
 from .amd import scaled
+from .devices import MIB
 from .drm import Card, Client, cards, clients, pci_name
 from .host import read_number
 
@@ -27,7 +27,7 @@ class IntelGpu:
     """One card run by i915 or xe."""
 
     vendor = "intel"
-    part = None
+    part: int | None = None
     differs = True  # load, and power, which is energy over time
 
     def __init__(self, root: Path, card: Card, index: int) -> None:

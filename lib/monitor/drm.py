@@ -74,7 +74,8 @@ def clients(root: Path, slot: str, among: Iterable[int] | None = None) -> tuple[
 
     `among` limits the search to some processes, which makes it cheap.
     """
-    proc, found, complete = root / "proc", {}, True
+    found: dict[str, Client] = {}
+    proc, complete = root / "proc", True
     pids = [int(name) for name in names(proc) if name.isdigit()] if among is None else among
     for pid in sorted(pids):
         folder = proc / str(pid) / "fd"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import Gpu, label
+from .devices import Gpu, label
 from .host import Host, Watched, read_text
 
 #: Set by the matrix runner: how many runs may be going at a time, this one included.

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from .config.run_config import RunConfig
-from .storage.project import ROOT
-from .storage.run_dir import RunDir
+from ..config.run_config import RunConfig
+from ..storage.project import ROOT
+from ..storage.run_dir import RunDir
 
 SCRIPT = ROOT / "scripts" / "gputop.py"
 

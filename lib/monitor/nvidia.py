@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from . import MIB
+from .devices import MIB
 from .host import read_text
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from .lines import Record, number
+from .recording import Record, number
 
 #: The phases in which weights change.
 TRAINING = ("train", "ramp", "finetune")

@@ -11,7 +11,7 @@ import select
 import time
 from pathlib import Path
 
-from . import MIB
+from .devices import MIB
 
 # The inode number of the machine's first process namespace, fixed in the kernel (PROC_PID_INIT_INO).
 FIRST_PID_NAMESPACE = "pid:[4026531836]"

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from scripts.gpu import READINGS, amd, find, intel, named, nvidia
-from scripts.gpu.host import Host
+from lib.monitor import amd, intel, nvidia
+from lib.monitor.devices import READINGS, find, named
+from lib.monitor.host import Host
 from tests.scripts.fake_nvml import MIB, FakeNvml, device, process
 from tests.scripts.recorded import unpack, write
 
@@ -243,7 +244,7 @@ def test_intel_load_of_the_device_is_unknown_when_some_users_cannot_be_seen(
     _, gpu = intel.find(unpack("intel_b580_xe", tmp_path))
     gpu.read()
     clock[0] += 1.0
-    import scripts.gpu.drm as drm
+    from lib.monitor import drm
 
     listdir = drm.os.listdir
 

@@ -1,11 +1,11 @@
-"""lib/sampler.py: a monitor beside the run, which tags its samples from the start and never outlives it."""
+"""lib/monitor/process.py: a monitor beside the run, which tags its samples from the start and never outlives it."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-from lib.sampler import Sampler
+from lib.monitor.process import Sampler
 from lib.storage.files import read_json_lines
 from lib.storage.run_dir import RunDir
 from tests.lib.training import tiny

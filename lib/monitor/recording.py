@@ -11,9 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lib.storage.files import read_json_lines
-
-from . import READINGS
+from ..storage.files import read_json_lines
+from .devices import READINGS
 
 Record = dict[str, Any]
 
