@@ -26,7 +26,7 @@ from .data.sources import check, list_images
 from .kernels import cpu
 from .memory import accounting
 from .memory.tracker import Bytes, LiveBytes
-from .optimizers import compact, lean
+from .optimizers import lean, sparse_state
 from .optimizers.adamwprune import AdamWPrune
 from .pruning import masks, score_histogram
 from .pruning.movement import Movement
@@ -272,6 +272,6 @@ def make_sparse(optimizer: AdamWPrune, sparsity: float, ended: bool) -> None:
             size = weight.numel()
             bits = torch.empty(masks.packed_size(size), dtype=torch.uint8)
             kept = spread(size, size - round(sparsity * size))
-            compact.start_sparse(optimizer.state[weight], weight, bits, kept, bool(group["fused"]))
+            sparse_state.start_sparse(optimizer.state[weight], weight, bits, kept, bool(group["fused"]))
             if optimizer.mode == "lean" and not ended:
                 lean.start(weight, optimizer.state[weight])

@@ -13,7 +13,7 @@ from ..pruning.pruner import check_floors
 from ..pruning.schedule import CubicSchedule, exchange_share
 from ..pruning.score_histogram import Update
 from ..pruning.selection import RANKINGS
-from . import checks, compact, layout, lean, loading, updates
+from . import checks, lean, mask_updates, memory_format, sparse_state, state_loading
 
 MODES = ("gradual", "lean", "dynamic")
 
@@ -108,7 +108,7 @@ class AdamWPrune(Optimizer):
         self.schedule = CubicSchedule(
             sparsity, start_step, start_step + 1 if end_step is None else end_step, update_interval
         )
-        self.rule = updates.Rule(CRITERIA[criterion], exponent, ranking, min_density)
+        self.rule = mask_updates.Rule(CRITERIA[criterion], exponent, ranking, min_density)
         self.mode = mode
         self.regrowth = regrowth
         self.steps = 0
@@ -153,7 +153,7 @@ class AdamWPrune(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         if self.steps == 0 and self.mode != "gradual" and self.schedule.final:
-            updates.start(self._parts(), self.rule, self.schedule.final, dynamic=self.mode == "dynamic")
+            mask_updates.start(self._parts(), self.rule, self.schedule.final, dynamic=self.mode == "dynamic")
         for group in self.param_groups:
             self._step_group(group)
         self.steps += 1
@@ -170,7 +170,7 @@ class AdamWPrune(Optimizer):
         """Share of surviving weights of each prunable tensor, in the order of the parameter groups."""
         return [self._survivors(part) / part.weight.numel() for part in self._parts()]
 
-    def _survivors(self, part: updates.Part) -> int:
+    def _survivors(self, part: mask_updates.Part) -> int:
         return lean.survivors(part.weight) if "row_avg_sq" in part.state else part.held
 
     def memory_bytes(self) -> dict[str, int]:
@@ -206,7 +206,7 @@ class AdamWPrune(Optimizer):
                 for weight, index in zip(group["params"], saved["params"], strict=True):
                     if state := self.state[weight]:  # a tensor that has not been stepped yet has none
                         source = state_dict["state"].get(index, state)
-                        loading.take_up(weight, state, group, source)
+                        state_loading.take_up(weight, state, group, source)
         except Exception:
             self.state, self.param_groups = before
             raise
@@ -217,15 +217,15 @@ class AdamWPrune(Optimizer):
         ours = ("schedule", "rule", "mode", "regrowth", "steps", "latest")
         return super().__getstate__() | {name: getattr(self, name) for name in ours}
 
-    def _parts(self) -> list[updates.Part]:
+    def _parts(self) -> list[mask_updates.Part]:
         """The prunable tensors, each once. ValueError if one of them cannot be pruned, should it come to that."""
-        parts: dict[Tensor, updates.Part] = {}
+        parts: dict[Tensor, mask_updates.Part] = {}
         for group in self.param_groups:
             for weight in group["params"]:
                 if _prunable(weight, group) and weight.requires_grad and weight.numel():
                     if self.schedule.final:
                         checks.prunable(weight, group)
-                    parts[weight] = updates.Part(weight, self.state[weight], group)
+                    parts[weight] = mask_updates.Part(weight, self.state[weight], group)
         return list(parts.values())
 
     def _update_masks(self) -> None:
@@ -239,13 +239,13 @@ class AdamWPrune(Optimizer):
             return
         for part in parts:
             if part.weight.dim() == 4:  # had no gradient to step by, perhaps, since its memory order has changed
-                layout.follow(part.weight, part.state)
+                memory_format.follow(part.weight, part.state)
         if self.mode == "lean":
             last = self.steps == schedule.end
-            self.latest = updates.hand_over(parts, self.rule, sparsity, schedule.final, self.steps, last)
+            self.latest = mask_updates.hand_over(parts, self.rule, sparsity, schedule.final, self.steps, last)
         else:
             exchange = exchange_share(self.regrowth, schedule.progress(self.steps))
-            self.latest = updates.prune(parts, self.rule, sparsity, exchange, self.steps)
+            self.latest = mask_updates.prune(parts, self.rule, sparsity, exchange, self.steps)
         if self.steps == schedule.end and any(part.weight.is_cuda for part in parts):
             torch.cuda.empty_cache()  # what the ramp has freed goes back to the device, for others to use
 
@@ -266,7 +266,7 @@ class AdamWPrune(Optimizer):
     def _step_group(self, group: dict[str, Any]) -> None:
         """AdamW's own step: for all dense parameters at once, for the compact ones slice by slice."""
         dense: list[tuple[Tensor, ...]] = []
-        pruned: list[tuple[Tensor, compact.State]] = []
+        pruned: list[tuple[Tensor, sparse_state.State]] = []
         for weight in group["params"]:
             slope = weight.grad
             if slope is None:
@@ -274,17 +274,17 @@ class AdamWPrune(Optimizer):
             checks.dense_gradient(weight, group)
             state = self._state_of(weight, group)
             if weight.dim() == 4:
-                layout.follow(weight, state)
+                memory_format.follow(weight, state)
             if "mask" in state:
                 pruned.append((weight, state))
                 continue
             if group["fused"] and slope.stride() != weight.stride():
-                slope = compact.gradient(weight)  # torch's kernel goes through memory without a look at strides
+                slope = sparse_state.gradient(weight)  # torch's kernel goes through memory without a look at strides
             dense.append((weight, slope, state["exp_avg"], state["exp_avg_sq"], state["step"]))
         if dense:
-            compact.adamw_step(group, *(list(column) for column in zip(*dense, strict=True)))
+            sparse_state.adamw_step(group, *(list(column) for column in zip(*dense, strict=True)))
         if alone := [(weight, state) for weight, state in pruned if "row_avg_sq" not in state]:
-            compact.step(alone, group)
+            sparse_state.step(alone, group)
         if with_rows := [(weight, state) for weight, state in pruned if "row_avg_sq" in state]:
             lean.step(with_rows, group, self.steps + 1)
 

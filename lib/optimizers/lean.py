@@ -26,8 +26,8 @@ from torch import Tensor
 from ..kernels import cpu
 from ..pruning import masks
 from ..pruning.criteria import fisher
-from . import compact, layout
-from .compact import Scores, State
+from . import memory_format, sparse_state
+from .sparse_state import Scores, State
 
 
 def start(weight: Tensor, state: State) -> None:
@@ -45,15 +45,15 @@ def number_of_rows(weight: Tensor) -> int:
 
 def start_late(weight: Tensor, state: State, fused: bool) -> None:
     """State of a tensor that joins after the first step: all of it holds moments until the next update."""
-    compact.start_sparse(state, weight, *compact.full_mask(weight), fused)
+    sparse_state.start_sparse(state, weight, *sparse_state.full_mask(weight), fused)
     start(weight, state)
 
 
 def start_from_dense(weight: Tensor, state: State) -> None:
     """State of a tensor that has been trained densely, until now kept out of pruning; it joins as one that is late."""
-    for name in layout.MOMENTS:
+    for name in memory_format.MOMENTS:
         state[name] = masks.flat(state[name])
-    compact.set_mask(state, weight, *compact.full_mask(weight))
+    sparse_state.set_mask(state, weight, *sparse_state.full_mask(weight))
     start(weight, state)
     squares = state["exp_avg_sq"].view(number_of_rows(weight), -1)
     state["row_avg_sq"] = squares.mean(1, dtype=state["row_avg_sq"].dtype)
@@ -126,26 +126,26 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], steps: 
     decay, most = rate * group["weight_decay"], rate * reach(group["betas"], steps) if rate else 0.0
     compiled: list[cpu.Lean] = []
     on_gpus: dict[torch.device, list[tuple[Tensor, Tensor, Tensor, Tensor]]] = {}
-    pairs = [(masks.flat(weight.detach()), masks.flat(compact.gradient(weight))) for weight, _ in tensors]
+    pairs = [(masks.flat(weight.detach()), masks.flat(sparse_state.gradient(weight))) for weight, _ in tensors]
     states = [state for _, state in tensors]
     at_once = [bool(group["fused"]) and _is_here(*pair, state) for pair, state in zip(pairs, states, strict=True)]
-    compact.step([tensor for tensor, both in zip(tensors, at_once, strict=True) if not both], group)
+    sparse_state.step([tensor for tensor, both in zip(tensors, at_once, strict=True) if not both], group)
     for state, both in zip(states, at_once, strict=True):
         if both:
             state["step"] += 1
     scales = _scales([slope for _, slope in pairs], states, group)
     for (weight, state), (vector, slope), scale, both in zip(tensors, pairs, scales, at_once, strict=True):
         if both:
-            held = compact.compiled_slices(vector, slope, weight, state, group)
+            held = sparse_state.compiled_slices(vector, slope, weight, state, group)
             compiled += _compiled_slices(held, vector, scale, decay, most)
-        elif group["fused"] and compact.on_gpu(vector, slope, scale):
+        elif group["fused"] and sparse_state.on_gpu(vector, slope, scale):
             on_gpus.setdefault(vector.device, []).append((vector, slope, state["mask"], scale))
         else:
             _step(vector, slope, scale, state["mask"], decay, most)
     if compiled:
         cpu.lean_step(compiled)
     for parts in on_gpus.values():
-        compact.triton_step().scaled_step(parts, decay, most)
+        sparse_state.triton_step().scaled_step(parts, decay, most)
 
 
 def _is_here(vector: Tensor, slope: Tensor, state: State) -> bool:
@@ -164,7 +164,7 @@ def _scales(slopes: Sequence[Tensor], states: Sequence[State], group: dict[str, 
     torch._foreach_mul_(squares, [(1 - beta2) / row.shape[1] for row in rows])
     torch._foreach_mul_(averages, beta2)
     torch._foreach_add_(averages, squares)
-    scales = torch._foreach_div(averages, [compact.correction(beta2, state) for state in states])
+    scales = torch._foreach_div(averages, [sparse_state.correction(beta2, state) for state in states])
     torch._foreach_sqrt_(scales)
     torch._foreach_add_(scales, group["eps"])
     torch._foreach_reciprocal_(scales)
@@ -196,25 +196,25 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float)
 
     Pruned weights have -1, so that they come before a living zero.
     """
-    correction = compact.correction(group["betas"][1], state)
+    correction = sparse_state.correction(group["betas"][1], state)
     vector, rows = masks.flat(weight.detach()), _second_moments(state, group).float()
 
     def compiled() -> Iterator[Tensor]:
         powers, length, number = rows.pow(exponent), vector.numel() // rows.numel(), float(correction)
-        for start, stop, first, last in compact.bounds(weight, state):
+        for start, stop, first, last in sparse_state.bounds(weight, state):
             v, bits = state["exp_avg_sq"][first:last], state["mask"][start // 8 :]
             here = cpu.Rows(powers, length, start)
-            yield cpu.fisher_lean(vector[start:stop], v, bits, here, number, compact.ROOTS[exponent])
+            yield cpu.fisher_lean(vector[start:stop], v, bits, here, number, sparse_state.ROOTS[exponent])
 
     def everywhere() -> Iterator[Tensor]:
-        for start, stop, first, last in compact.bounds(weight, state):
+        for start, stop, first, last in sparse_state.bounds(weight, state):
             v = _spread(rows, weight, start, stop)
             where = masks.positions(state["mask"], start, stop, last - first)
             v.index_copy_(0, where, state["exp_avg_sq"][first:last].float() / correction)
             part = vector[start:stop]
             yield fisher(part.float(), v, v, exponent).masked_fill_(is_pruned(part), -1.0)
 
-    fast = group["fused"] and exponent in compact.ROOTS and cpu.here(weight) and cpu.here(state["exp_avg_sq"])
+    fast = group["fused"] and exponent in sparse_state.ROOTS and cpu.here(weight) and cpu.here(state["exp_avg_sq"])
     return compiled if fast else everywhere
 
 
@@ -222,23 +222,23 @@ def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int]) -> None
     """Carry the moments over to a new mask; a weight that is given moments starts with the second moment of its row."""
     rows = state["row_avg_sq"]
     if not all(map(cpu.here, (weight, rows, state["exp_avg"], state["exp_avg_sq"]))):
-        compact.rebuild(weight, state, bits, kept, lambda start, stop: _spread(rows, weight, start, stop))
+        sparse_state.rebuild(weight, state, bits, kept, lambda start, stop: _spread(rows, weight, start, stop))
         return
     length = weight.numel() // rows.numel()
     for name in ("exp_avg", "exp_avg_sq"):  # one after the other: only one of them exists twice at a time
         old, new, begin = state[name], torch.empty(sum(kept), dtype=rows.dtype, device=rows.device), 0
-        for (start, stop, first, last), number in zip(compact.bounds(weight, state), kept, strict=True):
+        for (start, stop, first, last), number in zip(sparse_state.bounds(weight, state), kept, strict=True):
             before, after = (mask[start // 8 :] for mask in (state["mask"], bits))
             fresh = cpu.Rows(rows, length, start) if name == "exp_avg_sq" else None
             cpu.join(before, after, old[first:last], fresh, stop - start, new[begin : begin + number])
             begin += number
         state[name] = new
-    compact.set_mask(state, weight, bits, kept)
+    sparse_state.set_mask(state, weight, bits, kept)
 
 
 def _second_moments(state: State, group: dict[str, Any]) -> Tensor:
     """``v_hat`` of each row."""
-    moments: Tensor = state["row_avg_sq"] / compact.correction(group["betas"][1], state)
+    moments: Tensor = state["row_avg_sq"] / sparse_state.correction(group["betas"][1], state)
     return moments
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lib.kernels import cpu, triton_step
-from lib.optimizers import compact, lean
+from lib.optimizers import lean, sparse_state
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning import masks
 
@@ -50,7 +50,7 @@ def test_kernels_agree_with_torchs_operations(density: float, changes: dict[str,
     for _ in range(3):
         triton_step.step(tensors, group)
         for weight, gradient, state in others:
-            compact._step(weight, gradient, weight, state, group)
+            sparse_state._step(weight, gradient, weight, state, group)
     for (weight, _, state), (other, _, expected) in zip(tensors, others, strict=True):
         torch.testing.assert_close(weight, other, rtol=1e-5, atol=1e-6)
         assert torch.equal(weight == 0, other == 0)
@@ -99,10 +99,10 @@ def test_a_ramp_ends_as_with_torchs_operations(layout: torch.memory_format, monk
 
     def by_kernels(tensors: list[tuple[torch.Tensor, dict[str, Any]]], group: dict[str, Any]) -> None:
         calls.append(len(tensors))
-        flat = [(masks.flat(w.detach()), masks.flat(compact.gradient(w)), state) for w, state in tensors]
+        flat = [(masks.flat(w.detach()), masks.flat(sparse_state.gradient(w)), state) for w, state in tensors]
         triton_step.step(flat, group)
 
-    monkeypatch.setattr(compact, "step", by_kernels)
+    monkeypatch.setattr(sparse_state, "step", by_kernels)
     kernels = train(model)
     assert calls and set(calls) == {3}
     for first, second in zip(kernels, plain, strict=True):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lib.optimizers import compact
+from lib.optimizers import sparse_state
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning import masks
 from lib.rehearsal import as_on_gpu
@@ -26,7 +26,7 @@ def test_a_gpu_is_asked_for_counts_alone_and_once_for_all_tensors(
     mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``as_on_gpu`` answers for what is asked once an update; whatever else were asked has no answer."""
-    monkeypatch.setattr(compact, "triton_step", lambda: None)
+    monkeypatch.setattr(sparse_state, "triton_step", lambda: None)
     tables = (masks._byte_table, masks._bit_values)
     try:
         with as_on_gpu(), FakeTensorMode():

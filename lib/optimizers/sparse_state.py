@@ -18,7 +18,7 @@ from torch.optim.adamw import adamw
 from ..kernels import cpu
 from ..pruning import masks
 from ..pruning.criteria import Criterion, fisher
-from . import layout
+from . import memory_format
 
 State = dict[str, Any]
 Scores = Callable[[], Iterator[Tensor]]
@@ -273,7 +273,7 @@ def _bits(bits: Tensor | None, start: int, stop: int) -> Tensor | None:
 def set_mask(state: State, weight: Tensor, bits: Tensor, kept: list[int]) -> None:
     """Take up a mask and what is told of it: survivors per slice, memory order."""
     state["mask"], state["kept"] = bits, kept
-    state["channels_last"] = layout.is_channels_last(weight)
+    state["channels_last"] = memory_format.is_channels_last(weight)
 
 
 def _pruned(state: State, start: int, stop: int, kept: int) -> Tensor:

@@ -17,14 +17,14 @@ from ..pruning import masks
 from ..pruning.criteria import Criterion
 from ..pruning.score_histogram import Layer, Update, lower_edges
 from ..pruning.selection import BY_SHAPE, Selection, kept, round_to_total, survivors_at_least
-from . import checks, compact, lean
+from . import checks, lean, sparse_state
 
 
 class Part(NamedTuple):
     """A prunable tensor with its state and the settings of its parameter group."""
 
     weight: Tensor
-    state: compact.State
+    state: sparse_state.State
     group: dict[str, Any]
 
     @property
@@ -42,7 +42,7 @@ class Rule:
     ranking: str
     min_density: float
 
-    def layer(self, index: int, part: Part, scores: compact.Scores, candidates: int) -> Layer:
+    def layer(self, index: int, part: Part, scores: sparse_state.Scores, candidates: int) -> Layer:
         """What the ranking needs to know of a tensor of which ``candidates`` weights have scores."""
         name = checks.name_of(part.weight, part.group) or f"{index} of shape {tuple(part.weight.shape)}"
         keep = survivors_at_least(part.weight.numel(), self.min_density)
@@ -61,7 +61,7 @@ def start(parts: Sequence[Part], rule: Rule, sparsity: float, dynamic: bool) -> 
     for part in parts:
         checks.dense_gradient(part.weight, part.group)
     compared = dynamic and all(part.weight.grad is not None for part in parts)
-    first = compact.sensitivities if compared else compact.magnitudes
+    first = sparse_state.sensitivities if compared else sparse_state.magnitudes
     layers = [rule.layer(i, p, first(p.weight), p.weight.numel()) for i, p in enumerate(parts)]
     selection = Selection(layers)
     without = round(sparsity * sum(layer.size for layer in layers))
@@ -71,7 +71,7 @@ def start(parts: Sequence[Part], rule: Rule, sparsity: float, dynamic: bool) -> 
     stateless = selection.numbers(without, ranking)
     bits = _cut(parts, selection, stateless)
     for part, new, numbers in zip(parts, bits, _counts(bits, parts, _candidates(layers) - stateless), strict=True):
-        compact.start_sparse(part.state, part.weight, new, numbers, bool(part.group["fused"]))
+        sparse_state.start_sparse(part.state, part.weight, new, numbers, bool(part.group["fused"]))
         if dynamic:
             masks.zero_pruned(part.weight.detach(), new)
         else:
@@ -83,18 +83,22 @@ def prune(parts: Sequence[Part], rule: Rule, sparsity: float, exchange: float, s
     size = sum(part.weight.numel() for part in parts)
     survivors = sum(part.held for part in parts)
     remain = min(size - round(sparsity * size), survivors)
-    layers = [rule.layer(i, p, compact.scores(*p, rule.criterion, rule.exponent), p.held) for i, p in enumerate(parts)]
+    layers = [
+        rule.layer(i, p, sparse_state.scores(*p, rule.criterion, rule.exponent), p.held) for i, p in enumerate(parts)
+    ]
     selection = Selection(layers)
     numbers = selection.numbers(survivors - remain, rule.ranking)
     update = Update(step, 1 - remain / size, selection.upper, numbers)
     leaving = _leaving(selection, numbers, parts, rule, exchange)
     cuts = zip(layers, selection.thresholds(numbers + leaving), strict=True)
-    bits = [compact.drop(*part[:2], kept(*cut)) for part, cut in zip(parts, cuts, strict=True)]
+    bits = [sparse_state.drop(*part[:2], kept(*cut)) for part, cut in zip(parts, cuts, strict=True)]
     returning = _grow(parts, bits, leaving, rule) if leaving.any() else leaving
     counts = _counts(bits, parts, _candidates(layers) - numbers - leaving + returning)
     for part, new, number, grown in zip(parts, bits, counts, returning, strict=True):
         beta2 = part.group["betas"][1]
-        compact.rebuild(part.weight, part.state, new, number, compact.regrown(*part[:2], beta2) if grown else None)
+        sparse_state.rebuild(
+            part.weight, part.state, new, number, sparse_state.regrown(*part[:2], beta2) if grown else None
+        )
         masks.zero_pruned(part.weight.detach(), new)
     return update
 
@@ -136,7 +140,7 @@ def _between(lowest: np.ndarray, numbers: np.ndarray, highest: np.ndarray, total
 def _cut(parts: Sequence[Part], selection: Selection, numbers: np.ndarray) -> list[Tensor]:
     """Bits of all weights but the ``numbers`` lowest of each tensor, where every weight is a candidate."""
     cuts = zip(selection.layers, selection.thresholds(numbers), strict=True)
-    return [compact.drop(part.weight, {}, kept(*cut)) for part, cut in zip(parts, cuts, strict=True)]
+    return [sparse_state.drop(part.weight, {}, kept(*cut)) for part, cut in zip(parts, cuts, strict=True)]
 
 
 def _leaving(selection: Selection, numbers: np.ndarray, parts: Sequence[Part], rule: Rule, share: float) -> np.ndarray:
@@ -167,14 +171,14 @@ def _grow(parts: Sequence[Part], bits: list[Tensor], leaving: np.ndarray, rule: 
     layers = []
     for index in chosen:
         part = parts[index]
-        layer = rule.layer(index, part, compact.pruned_gradients(part.weight, part.state), int(absent[index]))
+        layer = rule.layer(index, part, sparse_state.pruned_gradients(part.weight, part.state), int(absent[index]))
         layers.append(replace(layer, name=f"{layer.name} (gradient)", keep=0))
     selection = Selection(layers)
     staying = absent[chosen] - leaving[chosen]
     if rule.ranking not in BY_SHAPE:
         staying = selection.numbers(int(absent.sum() - leaving.sum()), "global")
     for index, layer, limit in zip(chosen, layers, selection.thresholds(staying), strict=True):
-        compact.set_bits(bits[index], *parts[index][:2], kept(layer, limit))
+        sparse_state.set_bits(bits[index], *parts[index][:2], kept(layer, limit))
     returning = np.zeros_like(leaving)
     returning[chosen] = absent[chosen] - staying
     return returning

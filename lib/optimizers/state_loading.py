@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..pruning import masks
-from . import checks, layout, lean
+from . import checks, lean, memory_format
 
 State = dict[str, Any]
 
@@ -35,11 +35,11 @@ def take_up(weight: Tensor, state: State, group: dict[str, Any], source: State) 
     if "mask" in state:
         state["mask"] = state["mask"].to(torch.uint8)
         state["kept"] = masks.counts(state["mask"], weight.numel()).tolist()
-        for name in layout.MOMENTS:
+        for name in memory_format.MOMENTS:
             state[name] = state[name].contiguous()
     if "row_avg_sq" in state:  # sums of squares, which need the range that they were saved with
         state["row_avg_sq"] = source["row_avg_sq"].to(weight.device, copy=True)
-    layout.follow(weight, state)
+    memory_format.follow(weight, state)
 
 
 def _what_does_not_fit(weight: Tensor, state: State) -> str | None:
@@ -71,7 +71,7 @@ def _wrong_mask(weight: Tensor, state: State) -> str | None:
 
 def _wrong_moments(state: State, shape: tuple[int, ...]) -> str | None:
     """What is wrong with moments that should have this shape."""
-    for name in layout.MOMENTS:
+    for name in memory_format.MOMENTS:
         found = tuple(state[name].shape) if name in state else None
         if found != shape:
             return f"it should hold {name} of shape {shape}, not {found}"
