@@ -18,7 +18,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from . import optimizers, pruning
-from .compute import DTYPES
 from .config.run_config import RunConfig
 from .data import dataset as datasets
 from .data.dataset import Data
@@ -32,6 +31,7 @@ from .pruning import masks, score_histogram
 from .pruning.movement import Movement
 from .pruning.pruner import MaskedPruner, Pruner
 from .pruning.schedule import CubicSchedule
+from .training.device import DTYPES
 
 BuildModel = Callable[[RunConfig, Data], nn.Module]
 

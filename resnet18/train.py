@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import entry
+from lib.training.main import main
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,4 +30,4 @@ def build_model(config: RunConfig, data: Data) -> nn.Module:
 
 
 if __name__ == "__main__":
-    sys.exit(entry.main("resnet18", build_model))
+    sys.exit(main("resnet18", build_model))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..seeding import generator
+from ..training.seeding import generator
 from . import readers
 from .sources import DataError, Source, check
 

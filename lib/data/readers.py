@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..seeding import generator
+from ..training.seeding import generator
 from . import image_folder
 from .image_folder import SIDE, Images
 from .sources import CIFAR10_CLASSES, Source

@@ -26,7 +26,7 @@ def build(config: RunConfig, model: nn.Module, optimizer: torch.optim.Optimizer,
     weights = prunable_parameters(model, bool(config.prune_first), bool(config.prune_last))
     if config.pruning_method == "state":
         from ..optimizers.adamwprune import AdamWPrune
-        from .state import State  # not above: the optimizer itself imports this package
+        from ..training.state_pruner import State  # not above: the optimizer itself imports this package
 
         if not isinstance(optimizer, AdamWPrune):
             raise ValueError(f"pruning method state needs adamwprune, not {config.optimizer}")

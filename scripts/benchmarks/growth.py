@@ -15,7 +15,7 @@ import torch
 
 from lib.config.run_config import RunConfig
 from lib.storage.run_dir import RunDir
-from lib.trainer import Training, train
+from lib.training.trainer import Training, train
 from scripts import report, results, update_graphs
 from scripts.benchmarks.loop import MODELS, small_config
 from scripts.benchmarks.pairs import Row, in_turn

@@ -20,7 +20,7 @@ from lib.config import kconfig
 from lib.config.run_config import RunConfig, run_config
 from lib.data import dataset as datasets
 from lib.storage.run_dir import RunDir
-from lib.trainer import Training
+from lib.training.trainer import Training
 from resnet18.train import build_model as resnet18
 from scripts.benchmarks.pairs import Row, in_turn
 

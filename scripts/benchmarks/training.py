@@ -15,7 +15,7 @@ from lib.config.run_config import RunConfig
 from lib.data import dataset as datasets
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.storage.run_dir import RunDir
-from lib.trainer import Training
+from lib.training.trainer import Training
 from resnet18.train import build_model
 from scripts.benchmarks.loop import small_config
 from scripts.benchmarks.pairs import Row, in_turn

@@ -22,11 +22,11 @@ from lenet5.train import build_model as lenet5
 from lib.config import kconfig
 from lib.config.run_config import RunConfig, run_config
 from lib.data import dataset as datasets
-from lib.inference import measure
 from lib.memory import accounting
 from lib.prediction import Predictor
 from lib.storage.run_dir import RunDir
-from lib.trainer import Training
+from lib.training.inference import measure
+from lib.training.trainer import Training
 from resnet18.train import build_model as resnet18
 from scripts import gputop
 

@@ -20,7 +20,7 @@ from lib.optimizers import sparse_state
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning.pruner import MaskedPruner
 from lib.storage.run_dir import RunDir
-from lib.trainer import Training
+from lib.training.trainer import Training
 from resnet18.train import build_model as resnet18
 
 pytestmark = [

@@ -23,9 +23,9 @@ from lib.memory.tracker import LiveBytes
 from lib.prediction import CATEGORIES, MOMENTS, Prediction, Predictor, total
 from lib.pruning import masks, score_histogram
 from lib.rehearsal import SHAPES, fake_data, rehearsal
-from lib.trainer import Training
+from lib.training.trainer import Training
 from resnet18.model import ResNet18
-from tests.lib.training import folder, lenet5, tiny
+from tests.helpers.tiny_runs import folder, lenet5, tiny
 
 MIB = 2**20
 

@@ -89,12 +89,12 @@ def test_failed_run_shows_its_reason_the_end_of_its_log_and_how_to_repeat_it(fol
 
 
 def test_repeat_command_is_one_that_train_py_reads(folder: Path) -> None:
-    from lib import entry
+    from lib.training import main
 
     words = report.command_of(report.load(folder).runs[0]).split()
     assert words[:3] == ["python", "-m", "lenet5.train"]
     assert (Path(report.ROOT) / "lenet5" / "train.py").is_file()
-    assert {word for word in words if word.startswith("--")} == {"--config", "--output"} and entry.main
+    assert {word for word in words if word.startswith("--")} == {"--config", "--output"} and main.main
 
 
 def test_page_holds_configuration_machine_table_and_all_pictures(folder: Path) -> None:

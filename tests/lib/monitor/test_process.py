@@ -8,7 +8,7 @@ from pathlib import Path
 from lib.monitor.process import Sampler
 from lib.storage.files import read_json_lines
 from lib.storage.run_dir import RunDir
-from tests.lib.training import tiny
+from tests.helpers.tiny_runs import tiny
 
 
 def test_samples_begin_in_startup_whatever_phase_an_earlier_start_ended_in(tmp_path: Path) -> None:

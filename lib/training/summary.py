@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from .pruning.prunable import prunable_parameters
+from ..pruning.prunable import prunable_parameters
 
 if TYPE_CHECKING:
-    from .compute import Compute
-    from .config.run_config import RunConfig
+    from ..config.run_config import RunConfig
+    from .device import Compute
 
 PEAKS = ("allocator_peak", "reserved_peak")  # bytes, CUDA only
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from .storage.files import remove_leftovers, replacing
-from .storage.run_dir import RunDir
+from ..storage.files import remove_leftovers, replacing
+from ..storage.run_dir import RunDir
 
 FORMAT = 1  # counts up when what a checkpoint holds changes
 

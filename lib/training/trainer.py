@@ -11,21 +11,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import checkpoint, compute, learning_rate, optimizers, pruning, seeding
-from .changes import refuse_changes
-from .config.run_config import RunConfig
-from .data import dataset as datasets
+from .. import optimizers, pruning
+from ..changes import refuse_changes
+from ..config.run_config import RunConfig
+from ..data import dataset as datasets
+from ..memory import accounting
+from ..memory.allocator import Peaks
+from ..pruning.score_histogram import NotFinite
+from ..storage.files import append_json, read_json_lines, write_atomic, write_json, write_json_lines
+from ..storage.run_dir import RunDir
+from . import checkpoint, device, lr_schedules, seeding
 from .inference import inference_test
-from .memory import accounting
-from .memory.allocator import Peaks
 from .progress import Diverged, Interrupted, Progress, Stop
-from .pruning.score_histogram import NotFinite
-from .storage.files import append_json, read_json_lines, write_atomic, write_json, write_json_lines
-from .storage.run_dir import RunDir
 from .summary import summarise
 
 if TYPE_CHECKING:
-    from .data.dataset import Data
+    from ..data.dataset import Data
     from .tensorboard import Events
 
 BuildModel = Callable[[RunConfig, "Data"], nn.Module]
@@ -56,8 +57,8 @@ class Training:
 
     def __init__(self, config: RunConfig, run: RunDir, build_model: BuildModel, stop: Stop | None, say: Say) -> None:
         self.config, self.run, self.stop, self.say = config, run, stop, say
-        self.compute = compute.choose(config)
-        compute.set_up(self.compute)
+        self.compute = device.choose(config)
+        device.set_up(self.compute)
         seeding.seed_everything(config.seed, config.deterministic)
         self.device = self.compute.device
         self.data = datasets.load(config, self.device)
@@ -130,7 +131,7 @@ class Training:
 
     def train_step(self, images: Tensor, labels: Tensor, step: int) -> None:
         config, optimizer, scaler = self.config, self.optimizer, self.scaler
-        share = learning_rate.factor(config.lr_schedule, step, config.epochs * self.steps, config.warmup_fraction)
+        share = lr_schedules.factor(config.lr_schedule, step, config.epochs * self.steps, config.warmup_fraction)
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * share
         optimizer.zero_grad(set_to_none=True)

@@ -20,7 +20,7 @@ from lib.data import readers
 from lib.data.dataset import Data
 from lib.storage.files import read_json_lines
 from lib.storage.run_dir import RunDir
-from lib.trainer import Stop, train
+from lib.training.trainer import Stop, train
 
 TIMES = ("time", "epoch_seconds", "evaluation_seconds", "images_per_second")
 

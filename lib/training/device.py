@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .config.run_config import ConfigError
+from ..config.run_config import ConfigError
 
 if TYPE_CHECKING:
-    from .config.run_config import RunConfig
+    from ..config.run_config import RunConfig
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

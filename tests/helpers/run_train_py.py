@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lib import entry
 from lib.storage.project import ROOT
 from lib.storage.run_dir import RunDir
-from tests.lib.training import lenet5, metrics
+from lib.training.main import main
+from tests.helpers.tiny_runs import lenet5, metrics
 
 TRAIN = str(ROOT / "lenet5" / "train.py")
 
@@ -39,5 +39,5 @@ def epochs_done(path: Path) -> int:
     return len(metrics(path)) if RunDir(path).metrics.exists() else 0
 
 
-def main(output: Path, build_model: Any = lenet5, **changes: Any) -> int:
-    return entry.main("lenet5", build_model, [*options(**changes), "--output", str(output)])
+def run_main(output: Path, build_model: Any = lenet5, **changes: Any) -> int:
+    return main("lenet5", build_model, [*options(**changes), "--output", str(output)])

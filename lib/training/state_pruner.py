@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..optimizers.adamwprune import AdamWPrune
-from .pruner import Pruner, phase_of
+from ..pruning.pruner import Pruner, phase_of
 
 
 class State(Pruner):

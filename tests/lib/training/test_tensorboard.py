@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lib.storage.project import ROOT
-from lib.tensorboard import PREFIX, Events, crc32c, scalars
+from lib.training.tensorboard import PREFIX, Events, crc32c, scalars
 
 RECORD = {
     "epoch": 300, "time": 1700000000.5, "test_accuracy": 98.5, "train_loss": float("nan"), "learning_rate": 0.002,
@@ -75,6 +75,6 @@ def test_tensorboard_itself_reads_them(tmp_path: Path) -> None:
 
 
 def test_writing_them_imports_neither_torch_nor_tensorboard() -> None:
-    probe = "import sys, lib.tensorboard; print(*{name.split('.')[0] for name in sys.modules})"
+    probe = "import sys, lib.training.tensorboard; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"torch", "tensorboard", "numpy"}

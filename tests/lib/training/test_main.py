@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from lib import entry
 from lib.storage.files import read_json
 from lib.storage.run_dir import RunDir
-from tests.lib.entering import ROOT, TRAIN, epochs_done, main, options, start, wait_for
-from tests.lib.training import assert_same_outcome, folder, lenet5, metrics, tiny
+from lib.training import main as training_main
+from tests.helpers.run_train_py import ROOT, TRAIN, epochs_done, options, run_main, start, wait_for
+from tests.helpers.tiny_runs import assert_same_outcome, folder, lenet5, metrics, tiny
 
 pytestmark = pytest.mark.usefixtures("signals_as_before")
 
@@ -86,7 +86,7 @@ def test_wrong_usage_is_one_sentence_exit_2_and_nothing_written(
     words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "run"
-    assert entry.main("lenet5", lenet5, [*options(), *words, "--output", str(output)]) == 2
+    assert training_main.main("lenet5", lenet5, [*options(), *words, "--output", str(output)]) == 2
     said = capsys.readouterr()
     expected = "put its four IDX files into /nowhere/MNIST/raw" if sentence == "fill" else sentence
     assert expected in said.err and said.err.count("\n") == 1 and said.out == ""
@@ -95,8 +95,8 @@ def test_wrong_usage_is_one_sentence_exit_2_and_nothing_written(
 
 def test_an_output_that_cannot_be_a_folder_is_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    assert main(tmp_path / "file") == 2
-    assert main(tmp_path / "file" / "run") == 2
+    assert run_main(tmp_path / "file") == 2
+    assert run_main(tmp_path / "file" / "run") == 2
     assert str(tmp_path / "file") in capsys.readouterr().err
 
 
@@ -104,7 +104,7 @@ def test_a_config_file_is_a_run_and_options_override_it(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(tiny("sgd", epochs=1).to_yaml())
     words = ["--config", str(file), "--seed", "7", "--output", str(tmp_path / "run")]
-    assert entry.main("lenet5", lenet5, words) == 0
+    assert training_main.main("lenet5", lenet5, words) == 0
     summary = read_json(RunDir(tmp_path / "run").summary)
     assert (summary["optimizer"], summary["seed"], summary["epochs"]) == ("sgd", 7, 1)
 
@@ -124,7 +124,7 @@ def test_a_config_file_without_a_setting_of_its_method_is_refused_by_name(
     file = tmp_path / "run.yaml"
     lines = tiny(optimizer, method, 0.5).to_yaml().splitlines()
     file.write_text("\n".join(line for line in lines if not line.startswith(f"{field}:")))
-    assert entry.main("lenet5", lenet5, ["--config", str(file), "--output", str(tmp_path / "run")]) == 2
+    assert training_main.main("lenet5", lenet5, ["--config", str(file), "--output", str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err == f"{file}: {field}: missing\n"
     assert not (tmp_path / "run").exists()
 
@@ -143,7 +143,7 @@ def test_a_config_file_with_what_does_not_go_together_is_refused(
 ) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(replace(tiny("adamwprune", "state", 0.5), **changes).to_yaml())
-    assert entry.main("lenet5", lenet5, ["--config", str(file), "--output", str(tmp_path / "run")]) == 2
+    assert training_main.main("lenet5", lenet5, ["--config", str(file), "--output", str(tmp_path / "run")]) == 2
     assert problem in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -151,19 +151,19 @@ def test_a_config_file_with_what_does_not_go_together_is_refused(
 def test_a_changed_configuration_is_refused_with_the_keys_that_differ(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(tmp_path) == 0
+    assert run_main(tmp_path) == 0
     before = RunDir(tmp_path).status.read_text()
-    assert main(tmp_path, learning_rate=0.1, seed=3) == 2
+    assert run_main(tmp_path, learning_rate=0.1, seed=3) == 2
     said = capsys.readouterr().err
     assert "seed=3: this run was started with 0" in said and "learning_rate=0.1" in said
     assert RunDir(tmp_path).status.read_text() == before
-    assert main(tmp_path, epochs=3) == 0
+    assert run_main(tmp_path, epochs=3) == 0
     assert epochs_done(tmp_path) == 3
 
 
 def test_a_second_writer_exits_at_once_naming_the_holder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with folder(tmp_path).lock():
-        assert main(tmp_path) == 2
+        assert run_main(tmp_path) == 2
     assert f"{tmp_path} is in use by process {os.getpid()}" in capsys.readouterr().err
 
 
@@ -176,7 +176,7 @@ LONGER = {"epochs": 12, "optimizer": "adamwprune", "pruning_interval": 3}
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("undisturbed")
-    assert main(output, **LONGER) == 0
+    assert run_main(output, **LONGER) == 0
     return output
 
 
@@ -189,12 +189,12 @@ def test_a_signal_once_saves_and_the_next_start_ends_like_an_undisturbed_run(
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (code, "")
-    seen = entry.seen_from_here(tmp_path)
+    seen = training_main.seen_from_here(tmp_path)
     assert f"--output {seen}" in out.splitlines()[-1]  # the folder without which nobody can go on
     status = RunDir(tmp_path).read_status()
     assert (status["state"], status["exit_code"]) == ("interrupted", code)
     assert epochs_done(tmp_path) < 12
-    assert main(tmp_path, **LONGER) == 0
+    assert run_main(tmp_path, **LONGER) == 0
     assert_same_outcome(tmp_path, undisturbed)
 
 

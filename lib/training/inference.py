@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .config.run_config import RunConfig
-from .data.dataset import Data, normalise
-from .memory.accounting import storage_bytes
-from .memory.tracker import LiveBytes
+from ..config.run_config import RunConfig
+from ..data.dataset import Data, normalise
+from ..memory.accounting import storage_bytes
+from ..memory.tracker import LiveBytes
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 

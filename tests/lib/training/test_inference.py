@@ -1,4 +1,4 @@
-"""lib/inference.py: what it reports is what the tensors and the file hold, and measuring changes nothing."""
+"""lib/training/inference.py: what it reports is what the tensors and the file hold, and measuring changes nothing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lib import inference
 from lib.data import dataset as datasets
 from lib.data.dataset import Data
-from tests.lib.training import assert_same_outcome, lenet5, run, tiny
+from lib.training import inference
+from tests.helpers.tiny_runs import assert_same_outcome, lenet5, run, tiny
 
 
 def model_and_data() -> tuple[nn.Module, Data]:

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from lib import checkpoint
 from lib.storage.run_dir import RunDir
-from tests.lib.training import folder
+from lib.training import checkpoint
+from tests.helpers.tiny_runs import folder
 
 
 def state(epoch: int) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from torch import nn
 
 from lib.monitor import process
 from lib.storage.run_dir import RunDir
-from tests.lib.entering import TRAIN, epochs_done, main, options
-from tests.lib.training import folder, metrics
+from tests.helpers.run_train_py import TRAIN, epochs_done, options, run_main
+from tests.helpers.tiny_runs import folder, metrics
 
 pytestmark = pytest.mark.usefixtures("signals_as_before")
 
@@ -24,14 +24,14 @@ def test_a_failing_run_is_recorded_with_its_reason_and_the_traceback_in_the_log(
     def build(config: Any, data: Any) -> nn.Module:
         raise ValueError("no such layer\nin this model")
 
-    assert main(tmp_path, build) == 1
+    assert run_main(tmp_path, build) == 1
     status = RunDir(tmp_path).read_status()
     assert (status["state"], status["reason"], status["exit_code"]) == ("failed", "ValueError: no such layer", 1)
     assert "Traceback" in RunDir(tmp_path).log.read_text()
 
 
 def test_divergence_is_recorded_as_such(tmp_path: Path) -> None:
-    assert main(tmp_path, optimizer="sgd", learning_rate="1e9") == 1
+    assert run_main(tmp_path, optimizer="sgd", learning_rate="1e9") == 1
     status = RunDir(tmp_path).read_status()
     assert status["state"] == "diverged" and "in epoch 1" in status["reason"]
 
@@ -47,7 +47,7 @@ def test_lack_of_memory_names_the_peak_and_the_likely_cause(tmp_path: Path, monk
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 4 << 30))
     for build, words in ((host, "out of memory: peak "), (gpu, "out of GPU memory: peak 3072 of 4096 MiB")):
         output = tmp_path / build.__name__
-        assert main(output, build) == 1
+        assert run_main(output, build) == 1
         reason = RunDir(output).read_status()["reason"]
         assert reason.startswith(words) and "lower BATCH_SIZE" in reason
 
@@ -96,7 +96,7 @@ def test_a_monitor_that_dies_or_hangs_costs_one_warning(
     fake = tmp_path / "monitor.py"
     fake.write_text(script)
     monkeypatch.setattr(process, "SCRIPT", fake)
-    assert main(tmp_path / "run", monitor="y") == 0
+    assert run_main(tmp_path / "run", monitor="y") == 0
     log = RunDir(tmp_path / "run").log.read_text()
     assert log.count("warning") == log.count(warning) == 1
 
@@ -108,12 +108,12 @@ class GoneAway(io.StringIO):
 
 def test_a_listener_that_goes_away_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", GoneAway())
-    assert main(tmp_path) == 0
+    assert run_main(tmp_path) == 0
     assert RunDir(tmp_path).log.read_text().count("epoch ") == 2
 
 
 def test_a_log_that_is_already_stdout_gets_each_line_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with folder(tmp_path).log.open("a") as log:
         monkeypatch.setattr(sys, "stdout", log)
-        assert main(tmp_path) == 0
+        assert run_main(tmp_path) == 0
     assert RunDir(tmp_path).log.read_text().count("epoch 1/2") == 1

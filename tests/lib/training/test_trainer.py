@@ -12,33 +12,33 @@ import torch
 from torch import nn
 
 from lenet5.model import LeNet5
-from lib import checkpoint, compute, learning_rate
 from lib.config.run_config import ConfigError, RunConfig
 from lib.data.dataset import Data
 from lib.storage.run_dir import RunDir
-from lib.trainer import Diverged, Interrupted, Training, train
-from tests.lib.training import StopAfter, assert_same_outcome, folder, lenet5, metrics, run, tiny, weights
+from lib.training import checkpoint, device, lr_schedules
+from lib.training.trainer import Diverged, Interrupted, Training, train
+from tests.helpers.tiny_runs import StopAfter, assert_same_outcome, folder, lenet5, metrics, run, tiny, weights
 
 # Learning rates, by hand
 
 
 def test_warm_up_rises_linearly_and_the_cosine_falls_to_zero_one_step_after_the_last() -> None:
-    found = [learning_rate.factor("cosine", step, 8, 0.5) for step in range(8)]
+    found = [lr_schedules.factor("cosine", step, 8, 0.5) for step in range(8)]
     falling = [(1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)]
     assert found == pytest.approx([0.25, 0.5, 0.75, 1.0, *falling])
     assert falling[2] == pytest.approx(0.5)
 
 
 def test_one_cycle_is_a_triangle_and_constant_is_constant() -> None:
-    assert [learning_rate.factor("onecycle", s, 6, 1 / 3) for s in range(6)] == pytest.approx(
+    assert [lr_schedules.factor("onecycle", s, 6, 1 / 3) for s in range(6)] == pytest.approx(
         [0.5, 1, 1, 0.75, 0.5, 0.25]
     )
-    assert [learning_rate.factor("constant", s, 4, 0.5) for s in range(4)] == pytest.approx([0.5, 1, 1, 1])
+    assert [lr_schedules.factor("constant", s, 4, 0.5) for s in range(4)] == pytest.approx([0.5, 1, 1, 1])
 
 
 def test_no_warm_up_starts_at_the_full_rate_and_a_whole_run_of_it_ends_there() -> None:
-    assert learning_rate.factor("cosine", 0, 4, 0.0) == 1.0
-    assert [learning_rate.factor("cosine", s, 4, 1.0) for s in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert lr_schedules.factor("cosine", 0, 4, 0.0) == 1.0
+    assert [lr_schedules.factor("cosine", s, 4, 1.0) for s in range(4)] == [0.25, 0.5, 0.75, 1.0]
 
 
 # Training
@@ -220,8 +220,8 @@ def test_compilation_is_automatic_only_where_a_gpu_has_what_it_takes(
     monkeypatch.setattr("torch.utils._triton.has_triton", lambda: triton)
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}" if compiler else None)
     monkeypatch.delenv("CC", raising=False)
-    assert compute.choose(tiny(compile="auto")).compiled is compiled
-    assert compute.choose(tiny(compile="on")).compiled
+    assert device.choose(tiny(compile="auto")).compiled is compiled
+    assert device.choose(tiny(compile="on")).compiled
 
 
 # Going on

@@ -17,14 +17,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from .changes import refuse_changes
-from .config import cli
-from .config.run_config import ConfigError, RunConfig
-from .data.sources import DataError, check
-from .monitor.process import Sampler
-from .storage.files import Locked, write_atomic
-from .storage.project import ROOT
-from .storage.run_dir import RunDir
+from ..changes import refuse_changes
+from ..config import cli
+from ..config.run_config import ConfigError, RunConfig
+from ..data.sources import DataError, check
+from ..monitor.process import Sampler
+from ..storage.files import Locked, write_atomic
+from ..storage.project import ROOT
+from ..storage.run_dir import RunDir
 
 if TYPE_CHECKING:
     from .trainer import BuildModel
@@ -73,9 +73,9 @@ def start(config: RunConfig, run: RunDir, build_model: BuildModel) -> int:
     # OpenMP threads that spin while they wait make a training step ten times as slow once anything else wants the
     # cores; read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from . import compute  # imports torch
+    from . import device  # imports torch
 
-    compute.choose(config)
+    device.choose(config)
     write_atomic(run.config, config.to_yaml())
     return supervise(config, run, build_model, stop)
 
