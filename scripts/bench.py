@@ -20,8 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lib.results.text_table import print_table
 from lib.storage.files import write_atomic
-from scripts.tables import print_table
 
 PARTS = ("optimizer", "training", "loop", "precision", "start", "growth")
 

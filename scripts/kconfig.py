@@ -32,9 +32,9 @@ from lib.config import kconfig, matrix
 from lib.config.assignment import override, unknown_names
 from lib.config.run_config import ConfigError
 from lib.config.schema import nearest
+from lib.results.text_table import reader_left
 from lib.storage.files import write_atomic
 from lib.storage.project import ROOT
-from scripts.tables import reader_left
 
 CONFIG = ROOT / ".config"
 PRESETS = ROOT / "defconfigs"

@@ -29,11 +29,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.config.matrix import load_matrix
 from lib.config.run_config import ConfigError, RunConfig
 from lib.data.sources import DataError
-from scripts.memory_table import text
-from scripts.sharing import MIB, available_mib
+from lib.memory_estimate.gpu_packing import MIB, available_mib
+from lib.memory_estimate.table import text
 
 if TYPE_CHECKING:
-    from lib.prediction import Prediction
+    from lib.memory_estimate.estimator import Prediction
 
 Failures = dict[str, list[str]]  # for each reason the runs that could not be predicted
 
@@ -100,7 +100,7 @@ def predict(runs: Iterable[RunConfig], gpu_mib: float | None) -> tuple[list[Pred
 
     Without `gpu_mib` there are no batches.
     """
-    from lib.prediction import Predictor
+    from lib.memory_estimate.estimator import Predictor
 
     predictor = Predictor(lambda model: importlib.import_module(f"{model}.train").build_model)
     found: list[Prediction] = []

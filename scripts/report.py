@@ -24,12 +24,13 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lib.results import plot_data
+from lib.results.display_names import MODEL_NAMES
+from lib.results.load import find, load
+from lib.results.records import Results, Run, number
 from lib.storage.files import write_atomic
 from lib.storage.run_dir import ResultsDir, RunDir
-from scripts import compact, results, update_graphs
-from scripts.names import MODEL_NAMES
-from scripts.reading import find, load
-from scripts.runs import Results, Run, number
+from scripts import results, update_graphs
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 LOG_LINES = 40
@@ -81,7 +82,7 @@ def pictures(all_results: Results, folder: Path) -> Iterable[str]:
         drawn = _drawn(folder, all_results, model)
         told: list[str] = []
         if drawn is None:
-            files, told = update_graphs.draw(compact.shrink(all_results.of_model(model)))
+            files, told = update_graphs.draw(plot_data.shrink(all_results.of_model(model)))
             drawn = {name: content for name, content in files.items() if content is not None}
         shown = []
         for name, content in drawn.items():

@@ -22,13 +22,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lib.results import paired_tests
+from lib.results.display_names import MEMORY_FIGURES, MIB, MODEL_NAMES, OPTIMIZER_NAMES, method_name
+from lib.results.load import find, load
+from lib.results.records import Group, Results, Stat
+from lib.results.text_table import GAP, print_table, reader_left, shortened
 from lib.storage.files import write_atomic
 from lib.storage.run_dir import ResultsDir
-from scripts import paired
-from scripts.names import MEMORY_FIGURES, MIB, MODEL_NAMES, OPTIMIZER_NAMES, method_name
-from scripts.reading import find, load
-from scripts.runs import Group, Results, Stat
-from scripts.tables import GAP, print_table, reader_left, shortened
 
 HEADINGS = (
     "model", "optimizer", "pruning", "target %", "accuracy % (last epoch)", "n", "best epoch %", "sparsity %",
@@ -164,9 +164,18 @@ def to_markdown(results: Results) -> str:
     out = [f"# {results.name}", "", f"{done} of {total} runs done.", "", row(HEADINGS), row(marks)]
     out += [row(cells(line)) for line in records(results)]
     out += ["", *(f"{sentence}  " for sentence in remarks(results))]
-    for title, table in paired.tables(results):
-        marks = [":--" if i in paired.TEXT_COLUMNS else "--:" for i in range(len(paired.HEADINGS))]
-        out += ["", f"## {title}", "", row(paired.HEADINGS), row(marks), *map(row, table), "", paired.REMARK]
+    for title, table in paired_tests.tables(results):
+        marks = [":--" if i in paired_tests.TEXT_COLUMNS else "--:" for i in range(len(paired_tests.HEADINGS))]
+        out += [
+            "",
+            f"## {title}",
+            "",
+            row(paired_tests.HEADINGS),
+            row(marks),
+            *map(row, table),
+            "",
+            paired_tests.REMARK,
+        ]
     if troubles := results.troubles():
         out += ["", "Not in the means:", "", *(f"- {' '.join(trouble.split())}" for trouble in troubles)]
     return "\n".join(out) + "\n"
@@ -193,10 +202,10 @@ def summary(results_dir: Path) -> int:
     droppable = [i for i in LEAST_NEEDED if i or len(results.models) == 1]
     print_table(HEADINGS, [cells(line) for line in records(results)], TEXT_COLUMNS, droppable)
     print("\n" + "\n".join(remarks(results)))
-    for title, table in paired.tables(results):
+    for title, table in paired_tests.tables(results):
         print(f"\n{title}\n")
-        print_table(paired.HEADINGS, table, paired.TEXT_COLUMNS)
-        print(f"\n{paired.REMARK}")
+        print_table(paired_tests.HEADINGS, table, paired_tests.TEXT_COLUMNS)
+        print(f"\n{paired_tests.REMARK}")
     if troubles := shortened(results.troubles()):
         print("\nNot in the means:\n" + "\n".join(f"  {trouble}" for trouble in troubles))
     sys.stdout.flush()
@@ -224,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     try:
         if arguments.command == "compare":
-            from scripts.compare import compare
+            from lib.results.compare import compare
 
             if not (arguments.a and arguments.b):
                 print("compare takes two results folders: make compare A=results/x B=results/y", file=sys.stderr)

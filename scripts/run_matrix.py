@@ -34,9 +34,11 @@ from lib.config.run_config import ConfigError, RunConfig
 from lib.config.symbols import Symbols
 from lib.data.sources import DataError
 from lib.data.sources import check as check_data
+from lib.memory_estimate import gpu_packing
+from lib.results.load import load
 from lib.storage.files import Locked, locked
 from lib.storage.run_dir import STATES, ResultsDir
-from scripts import environment, sharing
+from scripts import environment
 from scripts.live_table import ELSEWHERE, Row, display, tell
 from scripts.plan import (
     changes,
@@ -48,7 +50,6 @@ from scripts.plan import (
     unsettled,
     write_plan,
 )
-from scripts.reading import load
 from scripts.results import write_summary
 from scripts.scheduler import Scheduler, Stop
 
@@ -104,8 +105,8 @@ def automatic_jobs(configs: list[RunConfig]) -> int:
     """Runs at a time: on a GPU as many as will fit into its free memory, else as many as the cores can feed."""
     cores = environment.cores()
     if any(config.device != "cpu" for config in configs) and not environment.why_no_cuda():
-        free = sharing.free_mib()
-        return 1 if free is None else min(cores, sharing.runs_that_share(configs, free))
+        free = gpu_packing.free_mib()
+        return 1 if free is None else min(cores, gpu_packing.runs_that_share(configs, free))
     return max(1, cores // max(config.threads or cores for config in configs))
 
 

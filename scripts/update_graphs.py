@@ -22,11 +22,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lib.results import plot_data
+from lib.results.load import find, load, newest
+from lib.results.memory_estimates import with_predictions
+from lib.results.records import Results
 from lib.storage.files import replacing
-from scripts import compact
-from scripts.predicted import with_predictions
-from scripts.reading import find, load, newest
-from scripts.runs import Results
 
 DATA = "data.json"
 OF_MEMORY = ("gpu_memory_comparison.png", "memory_by_category.png", "memory_vs_accuracy_scatter.png")
@@ -77,7 +77,7 @@ def to_publish(files: dict[str, bytes | None], results: Results) -> dict[str, by
 def replaced(data: Path, now: Results) -> str | None:
     """A sentence where other, or more, results were published until now than are to be."""
     try:
-        before = compact.from_text(data.read_text())
+        before = plot_data.from_text(data.read_text())
     except (OSError, ValueError, KeyError, TypeError):
         return None
     fewer = len(before.runs) > len(now.runs)
@@ -98,7 +98,7 @@ def from_results(path: Path, images: Path | None) -> int:
     results = with_predictions(results)
     study = results.study
     for model in results.models:
-        small = compact.shrink(results.of_model(model))
+        small = plot_data.shrink(results.of_model(model))
         files, told = draw(small)
         graphs = path / "graphs" / model if len(results.models) > 1 else path / "graphs"
         print(f"{model}: {replace_pictures(graphs, files)} pictures in {graphs}")
@@ -106,7 +106,7 @@ def from_results(path: Path, images: Path | None) -> int:
             published = images / model / results.preset if study else images / model
             if sentence := replaced(published / DATA, small):
                 told.insert(0, sentence)
-            count = replace_pictures(published, to_publish(files, small), {DATA: compact.to_text(small).encode()})
+            count = replace_pictures(published, to_publish(files, small), {DATA: plot_data.to_text(small).encode()})
             print(f"{model}: {count} pictures in {published}, and {DATA}, which they were drawn from")
         elif images:
             print(f"{model}: no run is done, so the pictures in {images} are left as they are")
@@ -123,7 +123,7 @@ def from_images(images: Path) -> int:
         return 2
     for source in sources:
         try:
-            results = compact.from_text(source.read_text())
+            results = plot_data.from_text(source.read_text())
         except (ValueError, KeyError, TypeError) as error:
             print(f"{source}: not a data file of pictures ({error})", file=sys.stderr)
             return 1

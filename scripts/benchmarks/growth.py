@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 
 from lib.config.run_config import RunConfig
+from lib.results.load import load
 from lib.storage.run_dir import RunDir
 from lib.training.trainer import Training, train
 from scripts import report, results, update_graphs
 from scripts.benchmarks.loop import MODELS, small_config
 from scripts.benchmarks.pairs import Row, in_turn
-from scripts.reading import load
 
 BATCHES, WIDTHS, IMAGES, RUNS = (64, 128, 256, 512), (8, 16, 32), (1024, 2048, 4096), (10, 100, 1000)
 

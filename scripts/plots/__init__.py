@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from lib.results.records import Results
 from scripts.plots import categories, curves, memory, overview, pruned, sparsities, tradeoffs, variants
 from scripts.plots.look import Picture, style
-from scripts.runs import Results
 
 #: What is drawn for each model, in the order in which reports show it.
 PICTURES: tuple[Callable[[Results], Picture], ...] = (

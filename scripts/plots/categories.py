@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from scripts.names import CATEGORIES
+from lib.results.display_names import CATEGORIES
+from lib.results.records import Group, Results, Run, Stat, number
 from scripts.plots import choice, figures, look
 from scripts.plots.look import Picture
-from scripts.runs import Group, Results, Run, Stat, number
 
 
 def _stack(ax: Axes, row: float, memory: dict[str, float], scale: float) -> float:

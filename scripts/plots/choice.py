@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scripts.names import METHODS
+from lib.results.display_names import METHODS
+from lib.results.records import Group, Results, Stat
 from scripts.plots import figures
-from scripts.runs import Group, Results, Stat
 
 ALIKE = 0.01  # memory that differs by less is called the same
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from lib.results.records import Group, Results, Stat
 from scripts.plots import choice, look
 from scripts.plots.look import Picture
 from scripts.plots.scale import accuracy_axis
-from scripts.runs import Group, Results, Stat
 
 
 def across_seeds(group: Group, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -26,10 +26,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 
-from scripts import names
-from scripts.names import METHOD_NAMES, METHODS, MODEL_NAMES, OPTIMIZER_NAMES, OPTIMIZERS
+from lib.results import display_names
+from lib.results.display_names import METHOD_NAMES, METHODS, MODEL_NAMES, OPTIMIZER_NAMES, OPTIMIZERS
+from lib.results.records import Group, Results
 from scripts.plots import choice
-from scripts.runs import Group, Results
 
 # Okabe and Ito's colours, which readers with any of the usual kinds of colour blindness can tell apart
 COLOURS = {
@@ -186,7 +186,7 @@ def keys(groups: Iterable[Group], results: Results, points: bool = False, levels
         drawn = {"marker": MARKERS[name], "linestyle": "none"} if points else {"linestyle": STYLES[name]}
         plain = [g.first for g in groups if g.first.method == name and not g.first.variant]
         mode = plain[0].config.get("mode") if plain else None
-        second.append(Line2D([], [], color=INK, label=names.method_name(name, "", mode), **drawn))
+        second.append(Line2D([], [], color=INK, label=display_names.method_name(name, "", mode), **drawn))
     if points and any(g.first.variant for g in groups):
         second.append(Line2D([], [], color=INK, marker="o", markerfacecolor="white", linestyle="none", label="variant"))
     at = {g.first.target_sparsity: g for g in groups if g.first.method != "none"}

@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 
-from scripts.names import MIB
+from lib.results.display_names import MIB
+from lib.results.records import Group, Results, Run, Stat, number
 from scripts.plots import choice, figures, look
 from scripts.plots.labels import name_points
 from scripts.plots.look import Picture
-from scripts.runs import Group, Results, Run, Stat, number
 
 Value = Callable[[Group], Stat | None]
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from scripts.names import MIB
+from lib.results.display_names import MIB
+from lib.results.records import Group, Results, Stat
 from scripts.plots import choice, figures, look
 from scripts.plots.figures import Figure
 from scripts.plots.look import Picture
 from scripts.plots.memory import Value, dots, rows_of
 from scripts.plots.tradeoffs import name_notable, scatter
-from scripts.runs import Group, Results, Stat
 
 RANKED = 12  # lines of the ranking table
 

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
+from lib.results.records import Group, Results, Run, number
 from scripts.plots import choice, look
 from scripts.plots.look import Picture
 from scripts.plots.scale import kept
-from scripts.runs import Group, Results, Run, number
 
 ROWS = 12  # configurations in the map of layers
 

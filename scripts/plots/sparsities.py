@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lib.results.records import Group, Results
 from scripts.plots import choice, look
 from scripts.plots.look import Picture
 from scripts.plots.scale import accuracy_axis, kept
-from scripts.runs import Group, Results
 
 
 def accuracy_vs_sparsity(results: Results) -> Picture:

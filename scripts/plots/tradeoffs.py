@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from lib.results.records import Group, Results, Stat
 from scripts.plots import choice, figures, look
 from scripts.plots.labels import name_points
 from scripts.plots.look import Picture
 from scripts.plots.memory import Value
 from scripts.plots.scale import accuracy_axis
-from scripts.runs import Group, Results, Stat
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:

@@ -6,10 +6,10 @@ import statistics
 
 import numpy as np
 
-from scripts.paired import dense_of, holds_out, judged, mean_of
+from lib.results.paired_tests import dense_of, holds_out, judged, mean_of
+from lib.results.records import Group, Results
 from scripts.plots import choice, look
 from scripts.plots.look import Picture
-from scripts.runs import Group, Results
 
 
 def variants(results: Results) -> Picture:

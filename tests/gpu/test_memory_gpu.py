@@ -23,7 +23,7 @@ from lib.config import kconfig
 from lib.config.run_config import RunConfig, run_config
 from lib.data import dataset as datasets
 from lib.memory import accounting
-from lib.prediction import Predictor
+from lib.memory_estimate.estimator import Predictor
 from lib.storage.run_dir import RunDir
 from lib.training.inference import measure
 from lib.training.trainer import Training

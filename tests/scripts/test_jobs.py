@@ -142,7 +142,8 @@ def test_a_torch_built_for_cpus_only_is_told_apart(monkeypatch, tmp_path):
 def test_automatic_jobs_fill_the_cores_and_share_a_gpu_as_far_as_its_memory_goes(monkeypatch):
     from dataclasses import dataclass
 
-    from scripts import environment, run_matrix, sharing
+    from lib.memory_estimate import gpu_packing
+    from scripts import environment, run_matrix
 
     @dataclass
     class Asked:
@@ -156,11 +157,11 @@ def test_automatic_jobs_fill_the_cores_and_share_a_gpu_as_far_as_its_memory_goes
     assert run_matrix.automatic_jobs([Asked("auto", 1), Asked("auto", 0)]) == 1
     assert run_matrix.automatic_jobs([Asked("auto", 32)]) == 1
     monkeypatch.setattr(environment, "gpus", lambda: ["one"])
-    monkeypatch.setattr(sharing, "free_mib", lambda: None)
+    monkeypatch.setattr(gpu_packing, "free_mib", lambda: None)
     assert run_matrix.automatic_jobs([Asked("auto", 1)]) == 1
     assert run_matrix.automatic_jobs([Asked("cpu", 1)]) == 8
-    monkeypatch.setattr(sharing, "free_mib", lambda: 8000.0)
-    monkeypatch.setattr(sharing, "runs_that_share", lambda configs, mib: 3 if mib == 8000.0 else 0)
+    monkeypatch.setattr(gpu_packing, "free_mib", lambda: 8000.0)
+    monkeypatch.setattr(gpu_packing, "runs_that_share", lambda configs, mib: 3 if mib == 8000.0 else 0)
     assert run_matrix.automatic_jobs([Asked("auto", 1)] * 5) == 3
     monkeypatch.setattr(environment, "cores", lambda: 2)
     assert run_matrix.automatic_jobs([Asked("auto", 1)] * 5) == 2

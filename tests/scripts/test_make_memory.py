@@ -1,4 +1,4 @@
-"""scripts/memory.py and scripts/sharing.py: what `make memory` prints, and how many runs share a GPU."""
+"""What `make memory` prints, and how many runs share a GPU."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import pytest
 
 from lib.config import kconfig
 from lib.config.run_config import RunConfig, run_config
+from lib.memory_estimate import gpu_packing
+from lib.memory_estimate.estimator import MOMENTS, Prediction, Predictor
+from lib.memory_estimate.table import text
 from lib.monitor import devices, nvidia
-from lib.prediction import MOMENTS, Prediction, Predictor
-from scripts import memory, sharing
-from scripts.memory_table import text
+from scripts import memory
 from tests.scripts.fake_nvml import FakeNvml, device
 
 ROOT = Path(memory.__file__).resolve().parents[1]
@@ -49,7 +50,7 @@ def test_json_says_in_bytes_what_fits_and_the_largest_batch(capsys: pytest.Captu
     (run,) = json.loads(capsys.readouterr().out)
     assert run["run"] == "lenet5_adamwprune_state_70"
     assert run["fits"] is True
-    assert run["predicted_peak"] <= sharing.available_mib(850) * MIB
+    assert run["predicted_peak"] <= gpu_packing.available_mib(850) * MIB
     assert 256 < run["largest_batch"] < 4000
     after, start = (run["stages"][stage]["pass"]["optimizer_state"] for stage in ("after", "start"))
     assert after < 0.35 * start
@@ -93,26 +94,26 @@ def test_table_shows_the_most_and_the_last_and_never_cuts_a_figure() -> None:
 
 
 def test_runs_share_a_gpu_only_as_far_as_the_largest_of_them_fit_together() -> None:
-    context = sharing.CONTEXT_MIB
-    need = context + 950 / (1 - sharing.FRAGMENTATION)  # 1000 MiB with fragmentation
+    context = gpu_packing.CONTEXT_MIB
+    need = context + 950 / (1 - gpu_packing.FRAGMENTATION)  # 1000 MiB with fragmentation
     assert need == context + 1000
-    assert sharing.that_fit([950] * 8, 2 * need) == 2
-    assert sharing.that_fit([950] * 8, 2 * need - 1) == 1
-    assert sharing.that_fit([950, 10, 10], 3400) == 2  # the largest, and one small one
-    assert sharing.that_fit([950] * 8, 10) == 1  # one is tried all the same
-    assert sharing.that_fit([1] * 100, 1e6) == sharing.MOST
+    assert gpu_packing.that_fit([950] * 8, 2 * need) == 2
+    assert gpu_packing.that_fit([950] * 8, 2 * need - 1) == 1
+    assert gpu_packing.that_fit([950, 10, 10], 3400) == 2  # the largest, and one small one
+    assert gpu_packing.that_fit([950] * 8, 10) == 1  # one is tried all the same
+    assert gpu_packing.that_fit([1] * 100, 1e6) == gpu_packing.MOST
 
 
 def test_matrix_runner_learns_it_from_a_process_of_its_own() -> None:
     runs = [config(), config("adamwprune", "state")]
-    assert sharing.runs_that_share(runs, 16_000) == 2
-    assert sharing.runs_that_share(runs, 700) == 1
-    assert sharing.runs_that_share(runs[:1], 16_000) == 1
+    assert gpu_packing.runs_that_share(runs, 16_000) == 2
+    assert gpu_packing.runs_that_share(runs, 700) == 1
+    assert gpu_packing.runs_that_share(runs[:1], 16_000) == 1
 
 
 def test_sharing_falls_back_to_one_run_where_nothing_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharing.sys, "executable", "/bin/false")
-    assert sharing.runs_that_share([config(), config("sgd")], 16_000) == 1
+    monkeypatch.setattr(gpu_packing.sys, "executable", "/bin/false")
+    assert gpu_packing.runs_that_share([config(), config("sgd")], 16_000) == 1
 
 
 def test_free_memory_is_that_of_the_gpu_that_torch_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,11 +121,11 @@ def test_free_memory_is_that_of_the_gpu_that_torch_would_take(monkeypatch: pytes
     nvml = FakeNvml(large, small)
     monkeypatch.setattr(devices, "find", lambda: nvidia.find(nvml))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert sharing.free_mib() == 6500.0
+    assert gpu_packing.free_mib() == 6500.0
     nvml.dead = True
-    assert sharing.free_mib() is None
+    assert gpu_packing.free_mib() is None
     monkeypatch.setattr(devices, "find", list)
-    assert sharing.free_mib() is None
+    assert gpu_packing.free_mib() is None
 
 
 def test_usage_is_answered_without_torch() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lib.config import kconfig
+from lib.results.load import load
 from scripts.plan import chosen_by
-from scripts.reading import load
 from tests.scripts.standin import ROOT, THREE_RUNS, folders, make_tree, run
 
 

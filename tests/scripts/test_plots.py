@@ -10,11 +10,12 @@ import pytest
 from matplotlib.legend import Legend
 
 from lib.monitor import summary
-from scripts import compact, plots, reading
-from scripts.names import OPTIMIZERS
+from lib.results import load, plot_data
+from lib.results.display_names import OPTIMIZERS
+from lib.results.records import Results
+from scripts import plots
 from scripts.plots import categories, choice, curves, figures, look, memory, pruned, scale, tradeoffs
-from scripts.runs import Results
-from tests.scripts.fake_results import compare_matrix, make_results, make_run, make_study
+from tests.helpers.fake_results import compare_matrix, make_results, make_run, make_study
 
 FEW = [("sgd", "movement", 0.7), ("adamw", "none", 0.0), ("adamw", "magnitude", 0.7), ("adamwprune", "state", 0.7)]
 KEPT_NAMES = {
@@ -24,7 +25,7 @@ KEPT_NAMES = {
 
 
 def small(folder: Path) -> Results:
-    return compact.shrink(reading.load(folder))
+    return plot_data.shrink(load.load(folder))
 
 
 def test_the_names_users_know_are_kept(tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_titles_name_the_figure_of_memory(tmp_path: Path) -> None:
 
 def test_same_results_give_the_same_bytes_also_from_the_data_file(tmp_path: Path) -> None:
     results = small(make_results(tmp_path, FEW[1::2], epochs=3))
-    again = compact.from_text(compact.to_text(results))
+    again = plot_data.from_text(plot_data.to_text(results))
     first = [picture.png() for picture in plots.draw(results) if picture.figure]
     second = [picture.png() for picture in plots.draw(again) if picture.figure]
     assert first == second
@@ -160,9 +161,9 @@ def test_many_runs_are_thinned_to_a_readable_choice_and_it_is_said(tmp_path: Pat
 
 
 def test_data_file_stays_small_and_keeps_peaks(tmp_path: Path) -> None:
-    results = reading.load(make_results(tmp_path, compare_matrix(), epochs=100, gpu=True))
-    packed = compact.shrink(results)
-    assert len(compact.to_text(packed).encode()) <= compact.LIMIT
+    results = load.load(make_results(tmp_path, compare_matrix(), epochs=100, gpu=True))
+    packed = plot_data.shrink(results)
+    assert len(plot_data.to_text(packed).encode()) <= plot_data.LIMIT
     for run, thin in zip(results.runs, packed.runs, strict=True):
         peak = max(row["process_mib"] for row in run.samples if row["phase"] in ("train", "ramp", "finetune"))
         assert thin.summary["sampled_in_training"]["process_mib"]["peak"] == pytest.approx(peak, rel=1e-5)
@@ -174,9 +175,9 @@ def test_data_file_tells_nothing_of_the_users_machine(tmp_path: Path) -> None:
     (folder / "environment.json").write_text('{"host": "secret", "command": "/home/me/x", "device": "CPU"}')
     overrides = "{DATA_DIR: /home/me/data, EPOCHS: 3, VARIANTS: 'a: SEEDS=1; b: EPOCHS=2'}"
     (folder / "matrix.yaml").write_text(f"runs: []\noverrides: {overrides}\n")
-    text = compact.to_text(small(folder))
+    text = plot_data.to_text(small(folder))
     assert "secret" not in text and "/home/me" not in text
-    assert compact.from_text(text).command == (
+    assert plot_data.from_text(text).command == (
         "make defconfig-lenet5-compare && make EPOCHS=3 VARIANTS='a: SEEDS=1; b: EPOCHS=2'"
     )
 
@@ -235,8 +236,8 @@ def test_samples_of_other_devices_stay_out_of_a_runs_figures(tmp_path: Path) -> 
 
 def test_published_figures_that_hold_evaluation_say_so(tmp_path: Path) -> None:
     make_run(tmp_path, "adamw")
-    text = compact.to_text(small(tmp_path))
-    older = compact.from_text(text.replace('"sampled_in_training":', '"sampled":'))
+    text = plot_data.to_text(small(tmp_path))
+    older = plot_data.from_text(text.replace('"sampled_in_training":', '"sampled":'))
     figure = figures.sampled(older)
     assert figure and figure.name == "sampled host memory (RSS), with evaluation"
     assert figure.peak_of(older.runs[0]) == figures.SAMPLED["host_rss_mib"].peak_of(small(tmp_path).runs[0])
@@ -252,7 +253,7 @@ def test_histograms_that_are_not_whole_are_left_out() -> None:
 
 
 def test_a_study_shows_every_configuration_in_one_picture_and_plain_runs_in_the_others(tmp_path: Path) -> None:
-    small = compact.shrink(reading.load(make_study(tmp_path)))
+    small = plot_data.shrink(load.load(make_study(tmp_path)))
     pictures = [(picture, picture.png()) for picture in plots.draw(small) if picture.figure]
     axes = next(picture.figure.axes for picture, _ in pictures if picture.name == "variants")
     assert [ax.get_title(loc="left") for ax in axes] == ["90 %", "98 %"]
@@ -270,7 +271,7 @@ def test_variants_of_dense_runs_alone_are_no_picture_and_that_is_said(tmp_path: 
     folder = make_results(tmp_path, [("adamw", "none", 0.0)])
     config = folder / "lenet5_adamw_none" / "config.yaml"
     config.write_text(config.read_text() + "variant: slow\n")
-    first = next(plots.draw(compact.shrink(reading.load(folder))))
+    first = next(plots.draw(plot_data.shrink(load.load(folder))))
     assert (first.name, first.figure) == ("variants", None) and "dense ones are in the table" in first.missing[0]
 
 

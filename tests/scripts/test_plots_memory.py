@@ -12,14 +12,15 @@ import yaml
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
-from scripts import compact, plots, reading
+from lib.results import load, plot_data
+from lib.results.records import Results, Run
+from scripts import plots
 from scripts.plots import categories, choice, figures, labels, look, memory, overview, tradeoffs
-from scripts.runs import Results, Run
-from tests.scripts.fake_results import PARAMETERS, compare_matrix, make_results, make_study, samples_of
+from tests.helpers.fake_results import PARAMETERS, compare_matrix, make_results, make_study, samples_of
 
 
 def small(folder: Path) -> Results:
-    return compact.shrink(reading.load(folder))
+    return plot_data.shrink(load.load(folder))
 
 
 def change(path: Path, **values: Any) -> None:
@@ -90,7 +91,7 @@ def test_of_many_configurations_a_variant_whose_plain_run_failed_is_shown_once()
 
 
 def test_the_mean_of_a_variant_outlives_the_data_file_and_no_epoch_stands_for_those_before(study: Path) -> None:
-    whole, packed = reading.load(study), small(study)
+    whole, packed = load.load(study), small(study)
     for run, thin in zip(whole.runs, packed.runs, strict=True):
         assert figures.BY_CATEGORY.mean_of(thin) == pytest.approx(figures.BY_CATEGORY.mean_of(run), rel=1e-5)
     (last,) = packed.runs[0].metrics[-1:]

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from scripts import compact, reading
+from lib.results import load, plot_data
+from lib.results.records import Results
 from scripts.plots import look, pruned, sparsities
 from scripts.plots.scale import kept
-from scripts.runs import Results
-from tests.scripts.fake_results import LAYERS, make_results
+from tests.helpers.fake_results import LAYERS, make_results
 
 
 def small(folder: Path) -> Results:
-    return compact.shrink(reading.load(folder))
+    return plot_data.shrink(load.load(folder))
 
 
 def rows_of(figure: Figure) -> list[str]:

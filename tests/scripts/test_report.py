@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from scripts import report
-from tests.scripts.fake_results import make_results, make_run
+from tests.helpers.fake_results import make_results, make_run
 
 HOSTILE = "<script>alert('x')</script> \"quoted\" & ${body} $title"
 RUNS = [("sgd", "none", 0.0), ("adamw", "magnitude", 0.7), ("adamwprune", "state", 0.7)]

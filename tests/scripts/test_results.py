@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from lib.results import compare, load, plot_data, text_table
+from lib.results.display_names import MIB, method_name
+from lib.results.records import Run, Stat
 from lib.storage.project import ROOT
-from scripts import compact, compare, reading, results, tables
-from scripts.names import MIB, method_name
-from scripts.runs import Run, Stat
-from tests.scripts.fake_results import compare_matrix, make_results, make_run
+from scripts import results
+from tests.helpers.fake_results import compare_matrix, make_results, make_run
 
 
 def lines_of(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(results.to_csv(reading.load(folder)))))
+    return list(csv.DictReader(io.StringIO(results.to_csv(load.load(folder)))))
 
 
 def test_mean_and_sample_deviation_are_over_the_seeds(tmp_path: Path) -> None:
@@ -29,7 +30,7 @@ def test_mean_and_sample_deviation_are_over_the_seeds(tmp_path: Path) -> None:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"final_accuracy": accuracy}))
     (line,) = lines_of(folder)
     assert (line["n"], float(line["accuracy_mean"]), float(line["accuracy_sd"])) == ("3", 99.0, 1.0)
-    assert "99.00 ± 1.00" in results.to_markdown(reading.load(folder))
+    assert "99.00 ± 1.00" in results.to_markdown(load.load(folder))
 
 
 def test_one_run_has_a_mean_but_no_deviation() -> None:
@@ -44,7 +45,7 @@ def test_runs_that_did_not_end_well_stay_out_of_the_mean_and_are_named(tmp_path:
     (line,) = lines_of(tmp_path)
     assert (line["n"], line["runs"]) == ("1", "2")
     assert f"lenet5_adamw_none_seed1: {state}: loss is" in line["not_counted"]
-    text = results.to_markdown(reading.load(tmp_path))
+    text = results.to_markdown(load.load(tmp_path))
     assert f"- lenet5_adamw_none_seed1: {state}: loss is | not a number" in text
 
 
@@ -92,7 +93,7 @@ def test_memory_column_shows_one_figure_for_all_rows(tmp_path: Path) -> None:
 def test_accuracy_per_100_mib_and_state_bytes_per_weight(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "adamwprune", "state", 0.9)
     (line,) = lines_of(tmp_path)
-    run = reading.load_run(folder)
+    run = load.load_run(folder)
     assert float(line["accuracy_per_100_mib"]) == pytest.approx(
         run.final_accuracy / (run.memory("by_category") / MIB / 100)
     )
@@ -108,9 +109,9 @@ def test_sparsity_stands_beside_that_of_all_parameters(tmp_path: Path) -> None:
 @pytest.mark.parametrize("setting", ["prune_first", "prune_last"])
 def test_a_run_that_leaves_a_layer_whole_is_said_to_keep_more_weights(tmp_path: Path, setting: str) -> None:
     config = make_run(tmp_path, "adamw", "magnitude", 0.9) / "config.yaml"
-    assert "keep more weights" not in results.to_markdown(reading.load(tmp_path))
+    assert "keep more weights" not in results.to_markdown(load.load(tmp_path))
     config.write_text(config.read_text() + f"{setting}: false\n")
-    assert "keep more weights" in results.to_markdown(reading.load(tmp_path))
+    assert "keep more weights" in results.to_markdown(load.load(tmp_path))
 
 
 def test_torn_files_are_read_as_far_as_they_go(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_torn_files_are_read_as_far_as_they_go(tmp_path: Path) -> None:
         file.write('{"epoch": 11, "test_acc')
     (folder / "config.yaml").write_text("model: [")
     (folder / "summary.json").write_text('{"final_accuracy": 9')
-    run = reading.load_run(folder)
+    run = load.load_run(folder)
     assert (run.model, run.optimizer, run.method, run.target_sparsity, run.seed) == (
         "lenet5",
         "sgd",
@@ -135,7 +136,7 @@ def test_an_epoch_written_twice_counts_once(tmp_path: Path) -> None:
     folder = make_run(tmp_path)
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 10, "test_accuracy": 12.5}\n')
-    run = reading.load_run(folder)
+    run = load.load_run(folder)
     assert run.column("epoch") == list(range(1, 11))
     assert run.column("test_accuracy")[-1] == 12.5
 
@@ -153,23 +154,23 @@ def test_runs_stand_in_the_order_of_the_matrix_and_planned_ones_are_missed(tmp_p
     ]
     for path in (folder / "lenet5_adam_none").iterdir():
         path.unlink()
-    text = results.to_markdown(reading.load(folder))
+    text = results.to_markdown(load.load(folder))
     assert "38 of 39 runs done" in text
     assert "lenet5_adam_none: not started" in text
 
 
 def test_synthetic_images_are_named_beside_their_accuracy(tmp_path: Path) -> None:
     make_run(tmp_path, dataset="synthetic")
-    assert "Synthetic images" in results.to_markdown(reading.load(tmp_path))
+    assert "Synthetic images" in results.to_markdown(load.load(tmp_path))
 
 
 def test_a_run_that_was_trained_further_than_planned_is_named(tmp_path: Path) -> None:
     folder = make_run(tmp_path)
     summary = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").write_text(json.dumps(summary | {"grown_from": 2}))
-    found = reading.load(tmp_path)
+    found = load.load(tmp_path)
     assert f"{folder.name}: planned for 2 epochs and trained further" in results.to_markdown(found)
-    assert compact.shrink(found).runs[0].summary["grown_from"] == 2
+    assert plot_data.shrink(found).runs[0].summary["grown_from"] == 2
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_a_mode_that_no_variant_names_stands_in_the_label(mode: str | None, vari
 def test_compare_gives_differences_with_their_error_and_names_what_stands_alone(tmp_path: Path) -> None:
     a = make_results(tmp_path / "a", [("adamw", "none", 0.0), ("sgd", "none", 0.0)], seeds=2, epochs=4)
     b = make_results(tmp_path / "b", [("adamw", "none", 0.0)], seeds=2, epochs=6)
-    rows, told = compare.comparison(reading.load(a), reading.load(b))
+    rows, told = compare.comparison(load.load(a), load.load(b))
     assert [row[0] for row in rows] == ["LeNet-5 AdamW dense"]
     assert "±" in rows[0][3]
     assert any("SGD dense" in sentence for sentence in told)
@@ -250,7 +251,7 @@ def test_a_narrow_terminal_goes_without_the_least_needed_columns(
     rows = [["adamw", "98.50", "12.0"]]
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "20")
-    tables.print_table(["optimizer", "accuracy", "seconds"], rows, {0}, (2,))
+    text_table.print_table(["optimizer", "accuracy", "seconds"], rows, {0}, (2,))
     out = capsys.readouterr().out
     assert "98.50" in out and "12.0" not in out and "Too narrow for: seconds." in out
     assert max(map(len, out.splitlines()[:3])) <= 20

@@ -14,9 +14,10 @@ import pytest
 
 from lib.config import kconfig
 from lib.config.run_config import run_config
+from lib.results import load, memory_estimates
 from lib.storage.project import ROOT
-from scripts import plots, predicted, reading, report, results, update_graphs
-from tests.scripts.fake_results import compare_matrix, make_results, make_run, make_study
+from scripts import plots, report, results, update_graphs
+from tests.helpers.fake_results import compare_matrix, make_results, make_run, make_study
 
 FEW = [("adamw", "none", 0.0), ("adamwprune", "state", 0.7)]
 
@@ -28,7 +29,7 @@ ALL_PICTURES = plots.PICTURES
 def two_pictures_and_no_rehearsals(monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens to files does not depend on how many pictures there are; predictions take seconds of torch."""
     monkeypatch.setattr(plots, "PICTURES", ALL_PICTURES[:1] + ALL_PICTURES[-1:])
-    monkeypatch.setattr(predicted, "predict", lambda results: None)
+    monkeypatch.setattr(memory_estimates, "predict", lambda results: None)
 
 
 def run(tmp_path: Path, *arguments: str) -> int:
@@ -154,8 +155,8 @@ def test_predicted_peaks_are_kept_and_shown_beside_the_measured_ones(tmp_path: P
     passes = ({"weights": 1_000_000, "data": 9}, {"weights": 1_000_000, "activations": 11_000_000, "temporary": 9})
     stages = {name: {"pass": held} for name, held in zip(("start", "ramp"), passes, strict=True)}
     entries = [{"run": path.name, "stages": stages} for path in folder.iterdir() if path.is_dir()]
-    (folder / predicted.FILE).write_text(json.dumps(entries))
-    results = predicted.with_predictions(reading.load(folder))
+    (folder / memory_estimates.FILE).write_text(json.dumps(entries))
+    results = memory_estimates.with_predictions(load.load(folder))
     assert {run.summary["memory_predicted"] for run in results.runs} == {12_000_000}
     assert run(tmp_path) == 0
     assert '"memory_predicted":12000000' in (tmp_path / "images" / "lenet5" / "data.json").read_text()
@@ -166,9 +167,9 @@ def test_a_prediction_that_cannot_be_made_stops_nothing_and_says_why(
 ) -> None:
     monkeypatch.undo()
     folder = make_results(tmp_path / "results", FEW[:1], epochs=2)
-    (folder / predicted.FILE).write_text('[{"run": ')
+    (folder / memory_estimates.FILE).write_text('[{"run": ')
     (folder / "lenet5_adamw_none" / "config.yaml").write_text("model: nothing we know\n")
-    (run_of_it,) = predicted.with_predictions(reading.load(folder)).runs
+    (run_of_it,) = memory_estimates.with_predictions(load.load(folder)).runs
     assert "memory_predicted" not in run_of_it.summary
     assert capsys.readouterr().err.startswith("no predicted peaks: ")
 
@@ -181,7 +182,7 @@ def test_a_damaged_configuration_costs_its_own_run_the_prediction_only(
     (folder / "lenet5_adamw_none" / "config.yaml").write_text("model: nothing we know\n")
     whole = run_config(kconfig.defaults(ROOT), "lenet5", "adamwprune", "state", 0.7, seed=0)
     (folder / whole.run_id / "config.yaml").write_text(whole.to_yaml())
-    runs = predicted.with_predictions(reading.load(folder)).runs
+    runs = memory_estimates.with_predictions(load.load(folder)).runs
     assert {run.name for run in runs if "memory_predicted" in run.summary} == {whole.run_id}
     assert capsys.readouterr().err.startswith("no predicted peaks: ")
 
@@ -200,7 +201,7 @@ def test_torn_lines_and_nul_bytes_cost_these_lines_only_and_are_told(
     assert "4 torn lines were left out" in out and err == ""
     for told in (folder / "summary.md", folder / "report.html"):
         assert "4 torn lines were left out" in told.read_text()
-    assert reading.load_run(folder / "lenet5_adamw_none").column("epoch") == [1, 2, 3]
+    assert load.load_run(folder / "lenet5_adamw_none").column("epoch") == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_a_full_disk_leaves_all_files_as_they_were_and_is_one_sentence_and_exit_
 ) -> None:
     folder = make_results(tmp_path / "results", FEW[:1], epochs=3)
     passes = {"start": {"pass": {"weights": 1_000_000}}}
-    (folder / predicted.FILE).write_text(json.dumps([{"run": "lenet5_adamw_none", "stages": passes}]))
+    (folder / memory_estimates.FILE).write_text(json.dumps([{"run": "lenet5_adamw_none", "stages": passes}]))
     assert run(tmp_path) == report.main([str(folder)]) == results.main(["summary", str(folder)]) == 0
     products = [path for path in tmp_path.rglob("*") if path.suffix in (".png", ".html", ".md", ".csv")]
     assert len(products) >= 5

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from lib.memory_estimate.fake_run import as_on_gpu
 from lib.optimizers import sparse_state
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning import masks
-from lib.rehearsal import as_on_gpu
 
 SHAPES = ((600, 600), (16, 8, 3, 3), (16,))  # the first has two slices
 

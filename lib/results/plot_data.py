@@ -14,10 +14,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lib.monitor.summary import of_training
-from lib.storage.files import jsonable
-from scripts.names import CATEGORIES
-from scripts.runs import Results, Run, number
+from ..monitor.summary import of_training
+from ..storage.files import jsonable
+from .display_names import CATEGORIES
+from .records import Results, Run, number
 
 LIMIT = 300 * 1024  # bytes of one data file; git keeps every version of it
 SAMPLED = ("process_mib", "device_used_mib", "host_rss_mib")
@@ -228,7 +228,9 @@ def from_text(text: str) -> Results:
     data = json.loads(text)
     runs = []
     for packed in data["runs"]:
-        tables = {name: _rows(packed[name]["columns"], packed[name]["rows"]) for name in ("metrics", "samples")}
+        tables: dict[str, Any] = {
+            name: _rows(packed[name]["columns"], packed[name]["rows"]) for name in ("metrics", "samples")
+        }
         fields = {name: packed[name] for name in ("name", "config", "status", "summary")}
         runs.append(Run(**fields, **tables, importance=packed.get("importance", [])))
     planned, overrides = tuple(data["planned"]), data["overrides"]

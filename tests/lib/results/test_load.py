@@ -12,8 +12,9 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from scripts import compact, reading, results
-from tests.scripts.fake_results import make_results
+from lib.results import load, plot_data
+from scripts import results
+from tests.helpers.fake_results import make_results
 
 FILES = ("config.yaml", "metrics.jsonl", "gpu.jsonl", "status.json", "summary.json", "matrix.yaml", "environment.json")
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just(10**400)
@@ -37,10 +38,10 @@ def survives(folder: Path, name: str, content: bytes) -> None:
     before = path.read_bytes()
     path.write_bytes(content)
     try:
-        found = reading.load(folder)
+        found = load.load(folder)
         results.to_markdown(found)
         results.to_csv(found)
-        compact.shrink(found)
+        plot_data.shrink(found)
     finally:
         path.write_bytes(before)
 

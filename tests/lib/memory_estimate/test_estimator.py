@@ -1,4 +1,4 @@
-"""lib/prediction.py: predictions agree with what real runs on the CPU hold, and allocate nothing themselves."""
+"""Predictions agree with what real runs on the CPU hold, and allocate nothing themselves."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from lib.data.sources import check
 from lib.kernels import cpu
 from lib.memory import accounting
 from lib.memory.tracker import LiveBytes
-from lib.prediction import CATEGORIES, MOMENTS, Prediction, Predictor, total
+from lib.memory_estimate.estimator import CATEGORIES, MOMENTS, Prediction, Predictor, total
+from lib.memory_estimate.fake_run import SHAPES, fake_data, rehearsal
 from lib.pruning import masks, score_histogram
-from lib.rehearsal import SHAPES, fake_data, rehearsal
 from lib.training.trainer import Training
 from resnet18.model import ResNet18
 from tests.helpers.tiny_runs import folder, lenet5, tiny

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from lib.storage.files import read_json, read_json_lines
-from lib.storage.run_dir import FOLDER, RunDir
-from lib.storage.safe_yaml import parse_yaml
-from scripts.names import METHODS, OPTIMIZERS
-from scripts.runs import Results, Run, number
+from ..storage.files import read_json, read_json_lines
+from ..storage.run_dir import FOLDER, RunDir
+from ..storage.safe_yaml import parse_yaml
+from .display_names import METHODS, OPTIMIZERS
+from .records import Results, Run, number
 
 _RUN_ID = re.compile(
     r"(?P<model>[^_]+)_(?P<optimizer>[^_]+)_(?P<pruning_method>[^_]+)(_(?P<percent>\d+(\.\d+)?))?"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from scripts.sharing import CONTEXT_MIB, FRAGMENTATION, MIB, available_mib
+from .gpu_packing import CONTEXT_MIB, FRAGMENTATION, MIB, available_mib
 
 if TYPE_CHECKING:
-    from lib.prediction import Prediction
+    from .estimator import Prediction
 
 
 def mib(size: float) -> str:

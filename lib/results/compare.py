@@ -6,10 +6,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from scripts.names import MEMORY_FIGURES, MIB, MODEL_NAMES
-from scripts.reading import load
-from scripts.runs import Results, Stat
-from scripts.tables import GAP, print_table, shortened
+from .display_names import MEMORY_FIGURES, MIB, MODEL_NAMES
+from .load import load
+from .records import Results, Stat
+from .text_table import GAP, print_table, shortened
 
 
 def change(before: Stat | None, after: Stat | None) -> str:

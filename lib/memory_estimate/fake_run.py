@@ -17,21 +17,21 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from . import optimizers, pruning
-from .config.run_config import RunConfig
-from .data import dataset as datasets
-from .data.dataset import Data
-from .data.sources import check, list_images
-from .kernels import cpu
-from .memory import accounting
-from .memory.tracker import Bytes, LiveBytes
-from .optimizers import lean, sparse_state
-from .optimizers.adamwprune import AdamWPrune
-from .pruning import masks, score_histogram
-from .pruning.movement import Movement
-from .pruning.pruner import MaskedPruner, Pruner
-from .pruning.schedule import CubicSchedule
-from .training.device import DTYPES
+from .. import optimizers, pruning
+from ..config.run_config import RunConfig
+from ..data import dataset as datasets
+from ..data.dataset import Data
+from ..data.sources import check, list_images
+from ..kernels import cpu
+from ..memory import accounting
+from ..memory.tracker import Bytes, LiveBytes
+from ..optimizers import lean, sparse_state
+from ..optimizers.adamwprune import AdamWPrune
+from ..pruning import masks, score_histogram
+from ..pruning.movement import Movement
+from ..pruning.pruner import MaskedPruner, Pruner
+from ..pruning.schedule import CubicSchedule
+from ..training.device import DTYPES
 
 BuildModel = Callable[[RunConfig, Data], nn.Module]
 

@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from lib.config.run_config import RunConfig
+from ..config.run_config import RunConfig
+from ..storage.project import ROOT
 
 MIB = 1024 * 1024
 
@@ -39,7 +39,7 @@ def that_fit(peaks_mib: Sequence[float], gpu_mib: float) -> int:
 
 def free_mib() -> float | None:
     """MiB that nobody holds on the GPU that torch would take; None where there is none or it does not tell."""
-    from lib.monitor.devices import find, visible
+    from ..monitor.devices import find, visible
 
     mine = [device for device in visible(find(), os.environ) if device.vendor in ("nvidia", "amd")]
     memory = mine[0].read() if mine else {}
@@ -56,7 +56,7 @@ def runs_that_share(configs: Sequence[RunConfig], gpu_mib: float) -> int:
     if len(configs) < 2 or gpu_mib <= CONTEXT_MIB:
         return 1
     documents = "---\n".join(config.to_yaml() for config in configs)
-    command = [sys.executable, str(Path(__file__).with_name("memory.py")), "--runs", "--json"]
+    command = [sys.executable, str(ROOT / "scripts" / "memory.py"), "--runs", "--json"]
     try:
         done = subprocess.run(command, input=documents, capture_output=True, text=True, timeout=300, check=True)
         peaks = [run["predicted_peak"] / MIB for run in json.loads(done.stdout)]

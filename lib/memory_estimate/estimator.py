@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from .config.run_config import RunConfig
-from .memory.tracker import Bytes
-from .rehearsal import BuildModel, Passes, rehearse_passes, rehearse_step, shape_of
+from ..config.run_config import RunConfig
+from ..memory.tracker import Bytes
+from .fake_run import BuildModel, Passes, rehearse_passes, rehearse_step, shape_of
 
 #: What a prediction consists of, in the order of the tables.
 CATEGORIES = (

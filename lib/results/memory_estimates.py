@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from lib.storage.files import write_atomic
-from scripts.runs import Results, known_bytes
+from ..storage.files import write_atomic
+from ..storage.project import ROOT
+from .records import Results, known_bytes
 
 FILE = "predicted.json"
 SECONDS = 120  # for the child that rehearses the steps; with it torch stays out of this process
@@ -52,7 +53,7 @@ def predict(results: Results) -> None:
     assert results.path is not None
     configs = [path for run in results.runs if run.path and (path := run.path / "config.yaml").is_file()]
     documents = "".join(f"---\n{path.read_text(errors='replace')}\n" for path in configs)
-    command = [sys.executable, str(Path(__file__).with_name("memory.py")), "--runs", "--json"]
+    command = [sys.executable, str(ROOT / "scripts" / "memory.py"), "--runs", "--json"]
     try:
         done = subprocess.run(command, input=documents, capture_output=True, text=True, timeout=SECONDS)
     except (OSError, subprocess.SubprocessError) as error:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scripts.names import CATEGORIES, OPTIMIZER_NAMES, method_name
+from .display_names import CATEGORIES, OPTIMIZER_NAMES, method_name
 
 
 def number(value: Any) -> float | None:

@@ -10,9 +10,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scripts.names import MODEL_NAMES
-from scripts.runs import Group, Results, Run
-from scripts.tables import GAP
+from .display_names import MODEL_NAMES
+from .records import Group, Results, Run
+from .text_table import GAP
 
 HEADINGS = ("configuration", "target %", "n", "accuracy %", "minus dense", "p", "minus state", "p")
 TEXT_COLUMNS = {0}
