@@ -179,7 +179,7 @@ def report(args: argparse.Namespace) -> int:
     paths = args.compare or [args.summary or args.plot]
     loaded = [recording.load(path) for path in paths]
     if args.plot:
-        from scripts.gpu.plot import draw
+        from lib.plots.recording import draw
 
         if not loaded[0][0]:
             raise OSError(f"{args.plot}: no samples to draw")

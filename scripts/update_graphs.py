@@ -35,7 +35,7 @@ PER_OPTIMIZER = re.compile(r"\w+_(model_comparison|accuracy_evolution)\.png")
 
 def draw(results: Results) -> tuple[dict[str, bytes | None], list[str]]:
     """File names and contents of one model's pictures (None: nothing to draw), and what could not be shown."""
-    from scripts import plots
+    from lib import plots
 
     files: dict[str, bytes | None] = {}
     told: dict[str, None] = {}
@@ -67,9 +67,9 @@ def to_publish(files: dict[str, bytes | None], results: Results) -> dict[str, by
     """
     if not results.study:
         return files
-    from scripts.plots import choice
+    from lib.plots import run_selection
 
-    changed = any(run.variant for run in choice.of_memory(results)[0].runs)
+    changed = any(run.variant for run in run_selection.of_memory(results)[0].runs)
     shown = {"variants.png", *(OF_MEMORY if changed else ())}
     return {name: content if name in shown else None for name, content in files.items()}
 

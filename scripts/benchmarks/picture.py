@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from scripts.plots import look
+from lib.plots import style
 
 #: How the parts of each panel are named, before and after their own name; its title; the label of its axis.
 EPOCHS = (
@@ -36,8 +36,8 @@ def draw(result: dict[str, Any], path: str) -> bool:
             parts.setdefault(row["part"], []).append((float(size), row["milliseconds"] / 1000))
     if not parts:
         return False
-    with look.style():
-        figure = Figure(figsize=(13, 4.2), dpi=look.DPI, layout="constrained")
+    with style.style():
+        figure = Figure(figsize=(13, 4.2), dpi=style.DPI, layout="constrained")
         figure.suptitle(f"How cost grows · {result['device']} · torch {result['torch']}", x=0.01, ha="left")
         *epochs, tables = figure.subplots(1, len(EPOCHS) + 1)
         for ax, panel in zip((*epochs, tables), (*EPOCHS, TABLES), strict=True):

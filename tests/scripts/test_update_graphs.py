@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from lib import plots
 from lib.config import kconfig
 from lib.config.run_config import run_config
 from lib.results import load, memory_estimates
 from lib.storage.project import ROOT
-from scripts import plots, report, results, update_graphs
+from scripts import report, results, update_graphs
 from tests.helpers.fake_results import compare_matrix, make_results, make_run, make_study
 
 FEW = [("adamw", "none", 0.0), ("adamwprune", "state", 0.7)]

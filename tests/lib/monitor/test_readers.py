@@ -9,8 +9,8 @@ import pytest
 
 from lib.monitor import recording
 from lib.monitor.summary import compare, durations, percentile, summarize
+from lib.plots.recording import spans
 from scripts import gputop
-from scripts.gpu.plot import spans
 from tests.scripts.test_gputop import sample
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lib.results.display_names import METHODS
-from lib.results.records import Group, Results, Stat
-from scripts.plots import figures
+from ..results.display_names import METHODS
+from ..results.records import Group, Results, Stat
+from . import measures
 
 ALIKE = 0.01  # memory that differs by less is called the same
 
@@ -48,8 +48,8 @@ def changes_memory(variant: Group, results: Results) -> bool:
 
 
 def _held(group: Group, results: Results) -> list[Stat | None]:
-    peaks = [figure.peak(group) for figure in (figures.BY_CATEGORY, figures.peak(results))]
-    return [*peaks, figures.states(group, at_peak=True), figures.states(group)]
+    peaks = [figure.peak(group) for figure in (measures.BY_CATEGORY, measures.peak(results))]
+    return [*peaks, measures.states(group, at_peak=True), measures.states(group)]
 
 
 def _differ(one: Stat | None, other: Stat | None) -> bool:

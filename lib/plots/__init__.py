@@ -4,37 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lib.results.records import Results
-from scripts.plots import categories, curves, memory, overview, pruned, sparsities, tradeoffs, variants
-from scripts.plots.look import Picture, style
+from ..results.records import Results
+from . import (
+    accuracy_vs_sparsity,
+    gpu_memory,
+    layer_sparsity,
+    memory_breakdown,
+    memory_vs_accuracy,
+    training_curves,
+    training_memory,
+    variants,
+)
+from .style import Picture, style
 
 #: What is drawn for each model, in the order in which reports show it.
 PICTURES: tuple[Callable[[Results], Picture], ...] = (
-    curves.accuracy_per_epoch,
-    curves.sparsity_per_epoch,
-    sparsities.accuracy_vs_sparsity,
-    tradeoffs.memory_vs_accuracy,
-    overview.training_memory_comparison,
-    memory.memory_comparison,
-    memory.memory_timeline,
-    categories.memory_by_category,
-    categories.train_vs_inference,
-    pruned.layer_sparsity,
-    pruned.importance_histograms,
+    training_curves.accuracy_per_epoch,
+    training_curves.sparsity_per_epoch,
+    accuracy_vs_sparsity.accuracy_vs_sparsity,
+    memory_vs_accuracy.memory_vs_accuracy,
+    training_memory.training_memory_comparison,
+    gpu_memory.memory_comparison,
+    gpu_memory.memory_timeline,
+    memory_breakdown.memory_by_category,
+    memory_breakdown.train_vs_inference,
+    layer_sparsity.layer_sparsity,
+    layer_sparsity.importance_histograms,
 )
 
 #: Those of memory show variants too, where these change it; the others the plain runs alone.
 OF_MEMORY = frozenset(
     {
-        tradeoffs.memory_vs_accuracy, overview.training_memory_comparison, memory.memory_comparison,
-        memory.memory_timeline, categories.memory_by_category, categories.train_vs_inference,
+        memory_vs_accuracy.memory_vs_accuracy, training_memory.training_memory_comparison, gpu_memory.memory_comparison,
+        gpu_memory.memory_timeline, memory_breakdown.memory_by_category, memory_breakdown.train_vs_inference,
     }
 )  # fmt: skip
 
 #: And for each optimizer of the model.
 PER_OPTIMIZER: tuple[Callable[[Results, str], Picture], ...] = (
-    curves.model_comparison,
-    curves.accuracy_evolution,
+    training_curves.model_comparison,
+    training_curves.accuracy_evolution,
 )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, replace
 
-from lib.results.display_names import MIB
-from lib.results.records import Group, Results, Run, Stat, number
+from ..results.display_names import MIB
+from ..results.records import Group, Results, Run, Stat, number
 
 
 @dataclass(frozen=True)

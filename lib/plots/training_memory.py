@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from lib.results.display_names import MIB
-from lib.results.records import Group, Results, Stat
-from scripts.plots import choice, figures, look
-from scripts.plots.figures import Figure
-from scripts.plots.look import Picture
-from scripts.plots.memory import Value, dots, rows_of
-from scripts.plots.tradeoffs import name_notable, scatter
+from ..results.display_names import MIB
+from ..results.records import Group, Results, Stat
+from . import measures, run_selection, style
+from .gpu_memory import Value, dots, rows_of
+from .measures import Figure
+from .memory_vs_accuracy import name_notable, scatter
+from .style import Picture
 
 RANKED = 12  # lines of the ranking table
 
@@ -44,26 +44,26 @@ def against_ours(results: Results, figure_of: Figure) -> Value | None:
 
 def training_memory_comparison(results: Results) -> Picture:
     name = "training_memory_comparison"
-    results, missing = choice.of_memory(results)
-    figure_of = figures.training(results)
+    results, missing = run_selection.of_memory(results)
+    figure_of = measures.training(results)
     groups = [group for group in results.groups if group.counted and figure_of.peak(group)]
     if not groups:
         return Picture(name, None, ["No done run has a memory figure to compare.", *missing])
-    unit, scale = look.bytes_unit(stat.mean for g in groups if (stat := figure_of.peak(g)))
+    unit, scale = style.bytes_unit(stat.mean for g in groups if (stat := figure_of.peak(g)))
     versus = against_ours(results, figure_of)
     if versus is None:
         missing.append("No AdamWPrune run with state pruning is done: there is nothing to measure the others against.")
     title = f"Memory of training: {figure_of.name}"
     size = (6.4, max(2.9, 0.95 + 0.235 * len(rows_of(groups))))
-    legend = look.keys(groups, results, points=True)
-    figure, axes = look.sheet(title, results, (3, 2), size, legend, missing)
+    legend = style.keys(groups, results, points=True)
+    figure, axes = style.sheet(title, results, (3, 2), size, legend, missing)
     mean, peak, efficiency, difference, cloud, table = axes
     dots(mean, groups, results, figure_of.mean, f"mean memory ({unit}), {figure_of.axis}", scale)
     dots(peak, groups, results, figure_of.peak, f"peak memory ({unit}), {figure_of.axis}", scale)
     dots(efficiency, groups, results, per_100_mib(figure_of), "test accuracy (%) per 100 MiB of peak memory", digits=1)
     label = "mean memory above AdamWPrune's (%)"
     dots(difference, groups, results, versus or (lambda _: None), label, digits=1, absent="nothing to compare")
-    difference.axvline(0, color=look.INK, linewidth=1, zorder=2)
+    difference.axvline(0, color=style.INK, linewidth=1, zorder=2)
     scatter(cloud, groups, results, figure_of.peak, f"peak memory ({unit})", scale)
     headings = (
         "Mean over training", "Peak", "Accuracy for memory", "Against AdamWPrune at the same sparsity",
@@ -88,7 +88,7 @@ def _ranking(ax: Axes, groups: Sequence[Group], figure_of: Figure, unit: str, sc
     columns = (*columns, (0.84, "right", f"peak {unit}"), (1.0, "right", "per 100 MiB"))
     height = 1 / (min(max(len(ranked), 6), RANKED) + 1.5)
     for x, side, text in columns:
-        ax.text(x, 1 - height / 2, text, ha=side, va="center", fontsize=8.5, color=look.FAINT, transform=ax.transAxes)
+        ax.text(x, 1 - height / 2, text, ha=side, va="center", fontsize=8.5, color=style.FAINT, transform=ax.transAxes)
     for place, (score, group) in enumerate(ranked[:RANKED], 1):
         accuracy, peak = group.stat("final_accuracy"), figure_of.peak(group)
         assert accuracy and peak
@@ -99,7 +99,7 @@ def _ranking(ax: Axes, groups: Sequence[Group], figure_of: Figure, unit: str, sc
             ax.text(x, y, text, ha=side, va="center", fontsize=8.5, fontweight=weight, transform=ax.transAxes)
     if len(ranked) > RANKED:
         text = f"and {len(ranked) - RANKED} more in summary.md"
-        ax.text(0.05, height * 0.4, text, va="center", fontsize=8.5, color=look.FAINT, transform=ax.transAxes)
+        ax.text(0.05, height * 0.4, text, va="center", fontsize=8.5, color=style.FAINT, transform=ax.transAxes)
 
 
 def _short(label: str, most: int = 33) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from lib.results.records import Group, Results, Stat
-from scripts.plots import choice, look
-from scripts.plots.look import Picture
-from scripts.plots.scale import accuracy_axis
+from ..results.records import Group, Results, Stat
+from . import run_selection, style
+from .axes import accuracy_axis
+from .style import Picture
 
 
 def across_seeds(group: Group, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -36,8 +36,8 @@ def draw(axes: Axes, groups: Sequence[Group], results: Results, column: str, sca
         if not len(epochs):
             continue
         mean, deviation = scale * mean, scale * deviation
-        line = look.line_of(group, results)
-        alone = {"marker": look.MARKERS.get(group.first.method, "o")} if len(epochs) == 1 else {}
+        line = style.line_of(group, results)
+        alone = {"marker": style.MARKERS.get(group.first.method, "o")} if len(epochs) == 1 else {}
         axes.plot(epochs, mean, **line, **alone)
         if deviation.any():
             axes.fill_between(epochs, mean - deviation, mean + deviation, color=line["color"], alpha=0.18, lw=0)
@@ -65,18 +65,18 @@ def _grid(count: int) -> tuple[int, int]:
 
 def _per_epoch(results: Results, name: str, title: str, column: str, scale: float = 1.0) -> Picture:
     groups = [group for group in results.groups if len(across_seeds(group, column)[0])]
-    missing = choice.uncounted(results)
+    missing = run_selection.uncounted(results)
     if not groups:
         return Picture(name, None, [f"No run has recorded its {column.replace('_', ' ')} yet.", *missing])
     panels = _panels(groups)
     size = (9.0, 4.6) if len(panels) == 1 else (3.9, 3.1)
-    figure, axes = look.sheet(
-        title, results, _grid(len(panels)), size, look.keys(groups, results), missing, sharex=True, sharey=True
+    figure, axes = style.sheet(
+        title, results, _grid(len(panels)), size, style.keys(groups, results), missing, sharex=True, sharey=True
     )
     heights = [draw(ax, panel, results, column, scale) for ax, panel in zip(axes, panels, strict=False)]
     for ax, panel in zip(axes, panels, strict=False):
         if len(panels) > 1:
-            ax.set_title(look.optimizer_name(panel[0].first.optimizer))
+            ax.set_title(style.optimizer_name(panel[0].first.optimizer))
         if column == "test_accuracy":
             accuracy_axis(ax, [h for some in heights for h in some])
         else:
@@ -105,12 +105,12 @@ def accuracy_evolution(results: Results, optimizer: str) -> Picture:
     name = f"{optimizer}_accuracy_evolution"
     groups = [g for g in results.groups if g.first.optimizer == optimizer and len(across_seeds(g, "test_accuracy")[0])]
     if not groups:
-        return Picture(name, None, [f"{look.optimizer_name(optimizer)}: no run has recorded its accuracy yet."])
-    title = f"{look.optimizer_name(optimizer)}: test accuracy per epoch"
-    legend = look.keys(groups, results)[1:]
+        return Picture(name, None, [f"{style.optimizer_name(optimizer)}: no run has recorded its accuracy yet."])
+    title = f"{style.optimizer_name(optimizer)}: test accuracy per epoch"
+    legend = style.keys(groups, results)[1:]
     only = _only(results, groups)
-    missing = choice.uncounted(only)
-    figure, (ax,) = look.sheet(title, only, (1, 1), (9.0, 4.4), legend, missing)
+    missing = run_selection.uncounted(only)
+    figure, (ax,) = style.sheet(title, only, (1, 1), (9.0, 4.4), legend, missing)
     heights = draw(ax, groups, results, "test_accuracy")
     accuracy_axis(ax, heights)
     _label_ends(ax, groups)
@@ -148,11 +148,11 @@ def model_comparison(results: Results, optimizer: str) -> Picture:
     groups = [g for g in results.groups if g.first.optimizer == optimizer]
     counted = [g for g in groups if g.counted]
     only = _only(results, groups)
-    missing = choice.uncounted(only)
+    missing = run_selection.uncounted(only)
     if not counted:
-        return Picture(name, None, [f"{look.optimizer_name(optimizer)}: no run is done yet.", *missing])
-    title = f"{look.optimizer_name(optimizer)}: accuracy, loss, sparsity and time"
-    figure, axes = look.sheet(title, only, (1, 4), (3.0, 1.4 + 0.32 * len(counted)), (), missing, sharey=True)
+        return Picture(name, None, [f"{style.optimizer_name(optimizer)}: no run is done yet.", *missing])
+    title = f"{style.optimizer_name(optimizer)}: accuracy, loss, sparsity and time"
+    figure, axes = style.sheet(title, only, (1, 4), (3.0, 1.4 + 0.32 * len(counted)), (), missing, sharey=True)
     rows = np.arange(len(counted))[::-1]
     labels = [f"{g.method_label}" + (f"  (n={len(g.counted)})" if len(g.counted) > 1 else "") for g in counted]
     panels = (
@@ -179,14 +179,14 @@ def _dots(
         losses = (run.column("test_loss")[-1:] for run in group.counted)
         stat = group.stat(field) if field else Stat.of(v for loss in losses for v in loss)
         if stat is None:
-            ax.annotate("not recorded", (0.02, row), xycoords=("axes fraction", "data"), va="center", color=look.FAINT)
+            ax.annotate("not recorded", (0.02, row), xycoords=("axes fraction", "data"), va="center", color=style.FAINT)
             continue
         mean, spread = scale * stat.mean, scale * (stat.sd or 0.0)
-        point = look.point_of(group, results)
+        point = style.point_of(group, results)
         if field != "final_accuracy":
-            ax.hlines(row, 0, mean, color=look.tint("#8b949e", 0.5), linewidth=1.2, zorder=2)
+            ax.hlines(row, 0, mean, color=style.tint("#8b949e", 0.5), linewidth=1.2, zorder=2)
         ax.errorbar(mean, row, xerr=spread or None, ecolor=point["color"], capsize=3, **point)
-        look.write_beside(ax, f"{mean:,.{digits}f}", (mean, row), (0, 7), ha="center")
+        style.write_beside(ax, f"{mean:,.{digits}f}", (mean, row), (0, 7), ha="center")
         ends += [mean - spread, mean + spread]
     ax.grid(axis="y", visible=False)
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.monitor.recording import Record, number
+from ..monitor.recording import Record, number
 
 PHASE_COLOURS = {
     "startup": "#bbbbbb",

@@ -12,10 +12,19 @@ import yaml
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
+from lib import plots
+from lib.plots import (
+    gpu_memory,
+    label_placement,
+    measures,
+    memory_breakdown,
+    memory_vs_accuracy,
+    run_selection,
+    style,
+    training_memory,
+)
 from lib.results import load, plot_data
 from lib.results.records import Results, Run
-from scripts import plots
-from scripts.plots import categories, choice, figures, labels, look, memory, overview, tradeoffs
 from tests.helpers.fake_results import PARAMETERS, compare_matrix, make_results, make_study, samples_of
 
 
@@ -54,10 +63,10 @@ def names_in(ax: Axes) -> list[Annotation]:
 
 def test_variants_that_change_memory_stand_beside_their_plain_runs_and_others_are_counted(study: Path) -> None:
     results = small(study)
-    with look.style():
-        by_category = categories.memory_by_category(results)
-        compared = memory.memory_comparison(results)
-        scatter = tradeoffs.memory_vs_accuracy(results)
+    with style.style():
+        by_category = memory_breakdown.memory_by_category(results)
+        compared = gpu_memory.memory_comparison(results)
+        scatter = memory_vs_accuracy.memory_vs_accuracy(results)
     for picture in (by_category, compared, scatter):
         assert "Left out: 4 variants whose memory is that of the plain runs." in picture.missing
     assert {"AdamWPrune state 98 %", "AdamWPrune state (obd) 98 %"} < set(rows_of(by_category.figure.axes[0]))
@@ -73,7 +82,7 @@ def test_a_variant_without_plain_runs_is_shown_and_one_without_a_done_run_is_not
         change(run / "status.json", state="failed")
     for run in study.glob("*_obd_*"):
         change(run / "status.json", state="failed")
-    shown, told = choice.of_memory(small(study))
+    shown, told = run_selection.of_memory(small(study))
     assert {run.variant for run in shown.runs} == {"", "lamp"}
     assert told[0].startswith("Left out: 3 variants") and "and 3 more" in told[1]
 
@@ -86,17 +95,17 @@ def test_of_many_configurations_a_variant_whose_plain_run_failed_is_shown_once()
     done: dict[str, Any] = {"status": {"state": "done"}, "summary": {"final_accuracy": 90.0}}
     runs = [run(o, m, **done) for o in ("sgd", "adam", "adamw", "adamwadv") for m in ("magnitude", "movement")]
     runs += [run("adamwprune", "state", status={"state": "failed"}), run("adamwprune", "state", "lean", **done)]
-    shown = [group.key for group in choice.headline(Results("many", tuple(runs)))]
+    shown = [group.key for group in run_selection.headline(Results("many", tuple(runs)))]
     assert len(shown) == len(set(shown)) == 5
 
 
 def test_the_mean_of_a_variant_outlives_the_data_file_and_no_epoch_stands_for_those_before(study: Path) -> None:
     whole, packed = load.load(study), small(study)
     for run, thin in zip(whole.runs, packed.runs, strict=True):
-        assert figures.BY_CATEGORY.mean_of(thin) == pytest.approx(figures.BY_CATEGORY.mean_of(run), rel=1e-5)
+        assert measures.BY_CATEGORY.mean_of(thin) == pytest.approx(measures.BY_CATEGORY.mean_of(run), rel=1e-5)
     (last,) = packed.runs[0].metrics[-1:]
     packed.runs[0].metrics[:] = [last]
-    assert figures.BY_CATEGORY.mean_of(packed.runs[0]) is None
+    assert measures.BY_CATEGORY.mean_of(packed.runs[0]) is None
 
 
 def test_samples_of_a_variant_are_not_kept_but_their_mean_and_peak_are(study: Path) -> None:
@@ -106,8 +115,8 @@ def test_samples_of_a_variant_are_not_kept_but_their_mean_and_peak_are(study: Pa
     results = small(study)
     assert not any(run.samples for run in results.runs if run.variant)
     assert all(run.summary["sampled_in_training"]["process_mib"]["peak"] > 480 for run in results.runs)
-    with look.style():
-        timeline = memory.memory_timeline(results)
+    with style.style():
+        timeline = gpu_memory.memory_timeline(results)
     upper, lower = timeline.figure.axes
     assert "Samples over time are kept of plain runs only." in timeline.missing
     assert any("(obd) 98 %" in text.get_text() for text in names_in(lower))
@@ -118,10 +127,10 @@ def test_the_mode_of_a_whole_matrix_is_named_in_rows_and_legends(tmp_path: Path)
     folder = make_results(tmp_path, [("adamw", "none", 0.0), ("adamwprune", "state", 0.7)])
     change(folder / "lenet5_adamwprune_state_70" / "config.yaml", mode="lean")
     results = small(folder)
-    with look.style():
-        picture = memory.memory_comparison(results)
+    with style.style():
+        picture = gpu_memory.memory_comparison(results)
     assert "AdamWPrune state, lean" in rows_of(picture.figure.axes[0])
-    assert "state, lean" in [entry.get_label() for row in look.keys(results.groups, results) for entry in row]
+    assert "state, lean" in [entry.get_label() for row in style.keys(results.groups, results) for entry in row]
 
 
 def test_runs_trained_further_than_planned_are_named_in_pictures_that_show_them(tmp_path: Path) -> None:
@@ -134,12 +143,12 @@ def test_runs_trained_further_than_planned_are_named_in_pictures_that_show_them(
             assert told != picture.name.startswith(("sgd", "adamw_")), picture.name
     for run in folder.glob("lenet5_*"):
         change(run / "summary.json", grown_from=3)
-    assert choice.grown(small(folder)) == ["Planned for fewer epochs and trained further: all runs."]
+    assert run_selection.grown(small(folder)) == ["Planned for fewer epochs and trained further: all runs."]
 
 
 def test_dense_runs_are_not_compared_at_a_sparsity_and_variants_with_the_plain_runs(study: Path) -> None:
     results = small(study)
-    versus = overview.against_ours(results, figures.BY_CATEGORY)
+    versus = training_memory.against_ours(results, measures.BY_CATEGORY)
     found = {group.label: versus(group) for group in results.groups}
     assert found["AdamW dense"] is None
     assert found["AdamWPrune state 98 %"].mean == 0
@@ -148,8 +157,8 @@ def test_dense_runs_are_not_compared_at_a_sparsity_and_variants_with_the_plain_r
 
 def test_names_beside_points_leave_no_axes_and_cover_neither_each_other_nor_a_marker(tmp_path: Path) -> None:
     results = small(make_results(tmp_path, compare_matrix(), epochs=3))
-    with look.style():
-        picture = tradeoffs.memory_vs_accuracy(results)
+    with style.style():
+        picture = memory_vs_accuracy.memory_vs_accuracy(results)
         picture.png()
         for ax in picture.figure.axes:
             boxes = [text.get_window_extent() for text in names_in(ax)]
@@ -163,8 +172,8 @@ def test_names_beside_points_leave_no_axes_and_cover_neither_each_other_nor_a_ma
 
 def test_the_marker_of_a_single_run_is_whole(tmp_path: Path) -> None:
     results = small(make_results(tmp_path, [("adamwprune", "state", 0.7)]))
-    with look.style():
-        for ax in tradeoffs.memory_vs_accuracy(results).figure.axes:
+    with style.style():
+        for ax in memory_vs_accuracy.memory_vs_accuracy(results).figure.axes:
             (point,) = [line.get_xydata()[0] for line in ax.get_lines() if line.get_marker() == "D"]
             across, up = ax.transAxes.inverted().transform(ax.transData.transform(point))
             assert 0.03 < across < 0.97 and 0.03 < up < 0.97
@@ -172,14 +181,14 @@ def test_the_marker_of_a_single_run_is_whole(tmp_path: Path) -> None:
 
 def test_names_of_points_that_touch_stand_together_from_top_to_bottom() -> None:
     points = {"low": ((0.0, 0.0), "k"), "high": ((1.0, 3.0), "k"), "far": ((50.0, 1.0), "k")}
-    assert labels._touching(points, lambda point: point, near=10) == [["high", "low"], ["far"]]
+    assert label_placement._touching(points, lambda point: point, near=10) == [["high", "low"], ["far"]]
 
 
 def test_a_long_command_in_capitals_leaves_no_picture(study: Path) -> None:
     variants = "; ".join(f"V{i}: ADAMWPRUNE_RANKING=LAYER_ADAPTIVE" for i in range(9))
     change(study / "matrix.yaml", overrides={"VARIANTS": variants})
-    with look.style():
-        picture = memory.memory_comparison(small(study))
+    with style.style():
+        picture = gpu_memory.memory_comparison(small(study))
         picture.png()
         (notes,) = [text for text in picture.figure.texts if text.get_text().startswith("made by")]
         assert notes.get_window_extent().x1 <= picture.figure.bbox.x1

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from lib.results.display_names import CATEGORIES
-from lib.results.records import Group, Results, Run, Stat, number
-from scripts.plots import choice, figures, look
-from scripts.plots.look import Picture
+from ..results.display_names import CATEGORIES
+from ..results.records import Group, Results, Run, Stat, number
+from . import measures, run_selection, style
+from .style import Picture
 
 
 def _stack(ax: Axes, row: float, memory: dict[str, float], scale: float) -> float:
@@ -19,14 +19,14 @@ def _stack(ax: Axes, row: float, memory: dict[str, float], scale: float) -> floa
     for category in CATEGORIES:
         if category in memory:
             ax.barh(
-                row, memory[category] / scale, left=left / scale, height=0.72, color=look.CATEGORY_COLOURS[category]
+                row, memory[category] / scale, left=left / scale, height=0.72, color=style.CATEGORY_COLOURS[category]
             )
             left += memory[category]
     return left
 
 
-def category_keys(names: Sequence[str] = CATEGORIES) -> look.Legend:
-    return [[Patch(color=look.CATEGORY_COLOURS[name], label=name.replace("_", " ")) for name in names]]
+def category_keys(names: Sequence[str] = CATEGORIES) -> style.Legend:
+    return [[Patch(color=style.CATEGORY_COLOURS[name], label=name.replace("_", " ")) for name in names]]
 
 
 def _mean_memory(group: Group, which: Callable[[Run], dict[str, float]]) -> dict[str, float]:
@@ -38,9 +38,9 @@ def _mean_memory(group: Group, which: Callable[[Run], dict[str, float]]) -> dict
 def memory_by_category(results: Results) -> Picture:
     """Stacked bytes of each category at the peak, and beside them the states alone, at the peak and at the end."""
     name = "memory_by_category"
-    results, missing = choice.of_memory(results)
-    groups = [g for g in choice.headline(results, 14) if _mean_memory(g, Run.memory_at_peak)]
-    missing = [*choice.shown_of(groups, results), *missing]
+    results, missing = run_selection.of_memory(results)
+    groups = [g for g in run_selection.headline(results, 14) if _mean_memory(g, Run.memory_at_peak)]
+    missing = [*run_selection.shown_of(groups, results), *missing]
     if not groups:
         return Picture(name, None, ["No run has recorded its bytes by category.", *missing])
     peaks = [_mean_memory(g, Run.memory_at_peak) for g in groups]
@@ -51,18 +51,18 @@ def memory_by_category(results: Results) -> Picture:
         missing.insert(
             0, "◆ predicted, at the largest training pass of the whole run, of the same categories as the bars."
         )
-    unit, scale = look.bytes_unit(sum(peak.values()) for peak in peaks)
+    unit, scale = style.bytes_unit(sum(peak.values()) for peak in peaks)
     title = "Memory of training by category: bytes counted from the tensors"
     size = (6.2, 1.4 + 0.34 * len(groups))
     legend = category_keys([c for c in CATEGORIES if any(c in peak for peak in peaks)])
-    figure, axes = look.sheet(title, results, (1, 2), size, legend, missing, sharey=True)
+    figure, axes = style.sheet(title, results, (1, 2), size, legend, missing, sharey=True)
     rows = range(len(groups))[::-1]
     for row, group, peak, guess in zip(rows, groups, peaks, predicted, strict=True):
         total = _stack(axes[0], row, peak, scale)
         axes[0].annotate(f" {total / scale:,.2f}", (total / scale, row), va="center", fontsize=8.5)
         if guess:
             look_of = {"marker": "d", "markersize": 7, "markeredgecolor": "white", "linestyle": "none", "zorder": 5}
-            axes[0].plot(guess.mean / scale, row, color=look.INK, **look_of)
+            axes[0].plot(guess.mean / scale, row, color=style.INK, **look_of)
         _states_row(axes[1], row, group)
     axes[0].set_yticks(rows, [group.label for group in groups])
     axes[0].set_title("Peak of each category" + (" (◆ predicted)" if any(predicted) else ""))
@@ -80,14 +80,14 @@ def _states_row(ax: Axes, row: float, group: Group) -> None:
     parameters = Stat.of(number(run.summary.get("parameters")) for run in group.counted)
     end = _mean_memory(group, Run.memory_at_end)
     if parameters is None or "optimizer_state" not in end:
-        ax.annotate(" not recorded", (0, row), va="center", fontsize=8.5, color=look.FAINT)
+        ax.annotate(" not recorded", (0, row), va="center", fontsize=8.5, color=style.FAINT)
         return
     states = {c: end[c] for c in ("optimizer_state", "pruning_state") if c in end}
     total = _stack(ax, row, states, parameters.mean) / parameters.mean
-    largest = figures.states(group, at_peak=True)
+    largest = measures.states(group, at_peak=True)
     right = max(total, largest.mean if largest else 0.0)
     if largest and largest.mean > 1.01 * total:
-        ax.plot([largest.mean] * 2, [row - 0.36, row + 0.36], color=look.INK, linewidth=1.6)
+        ax.plot([largest.mean] * 2, [row - 0.36, row + 0.36], color=style.INK, linewidth=1.6)
         ax.hlines(row, total, largest.mean, color="#8b949e", linewidth=0.9, linestyle=":")
     most = f" (peak {largest.mean:.2f})" if largest and largest.mean > 1.01 * total else ""
     ax.annotate(f"  {total:.2f}{most}", (right, row), va="center", fontsize=8.5)
@@ -96,13 +96,13 @@ def _states_row(ax: Axes, row: float, group: Group) -> None:
 def train_vs_inference(results: Results) -> Picture:
     """What training holds at its peak against what the trained model needs to predict."""
     name = "train_vs_inference_memory"
-    results, missing = choice.of_memory(results)
-    groups = [g for g in choice.headline(results, 14) if _mean_memory(g, Run.memory_at_peak)]
-    missing = [*choice.shown_of(groups, results), *missing]
+    results, missing = run_selection.of_memory(results)
+    groups = [g for g in run_selection.headline(results, 14) if _mean_memory(g, Run.memory_at_peak)]
+    missing = [*run_selection.shown_of(groups, results), *missing]
     if not groups:
         return Picture(name, None, ["No run has recorded its bytes by category.", *missing])
     peaks = [_mean_memory(g, Run.memory_at_peak) for g in groups]
-    unit, scale = look.bytes_unit(sum(peak.values()) for peak in peaks)
+    unit, scale = style.bytes_unit(sum(peak.values()) for peak in peaks)
     held = [_inference(group, peak) for group, peak in zip(groups, peaks, strict=True)]
     if not all("activations" in memory for memory in held):
         missing.insert(0, "Inference: dense weights and buffers only; INFERENCE_TEST=y measures the forward pass.")
@@ -110,14 +110,14 @@ def train_vs_inference(results: Results) -> Picture:
         missing.insert(0, "Inference: of the dense model, at the largest measured batch that is not above training's.")
     title = "Training against inference: bytes counted from the tensors"
     legend = category_keys([c for c in CATEGORIES if any(c in peak for peak in peaks)])
-    figure, (ax,) = look.sheet(title, results, (1, 1), (9.5, 1.4 + 0.5 * len(groups)), legend, missing)
+    figure, (ax,) = style.sheet(title, results, (1, 1), (9.5, 1.4 + 0.5 * len(groups)), legend, missing)
     rows = range(len(groups))[::-1]
     for row, peak, needed in zip(rows, peaks, held, strict=True):
         for shift, memory, word in ((0.19, peak, "training"), (-0.19, needed, "inference")):
             left = 0.0
             for category in [c for c in CATEGORIES if c in memory]:
                 ax.barh(
-                    row + shift, memory[category] / scale, 0.33, left / scale, color=look.CATEGORY_COLOURS[category]
+                    row + shift, memory[category] / scale, 0.33, left / scale, color=style.CATEGORY_COLOURS[category]
                 )
                 left += memory[category]
             ax.annotate(f"  {left / scale:,.2f} {word}", (left / scale, row + shift), va="center", fontsize=8.5)

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lib.results.records import Group, Results
-from scripts.plots import choice, look
-from scripts.plots.look import Picture
-from scripts.plots.scale import accuracy_axis, kept
+from ..results.records import Group, Results
+from . import run_selection, style
+from .axes import accuracy_axis, kept
+from .style import Picture
 
 
 def accuracy_vs_sparsity(results: Results) -> Picture:
     """Final accuracy over the sparsity reached, a panel for each method with AdamWPrune's state pruning in all."""
     name = "accuracy_vs_sparsity"
-    missing = choice.uncounted(results)
+    missing = run_selection.uncounted(results)
     counted = [group for group in results.groups if group.counted]
     pruned = [group for group in counted if group.first.method != "none"]
     if not pruned:
@@ -27,9 +27,9 @@ def accuracy_vs_sparsity(results: Results) -> Picture:
     size = (5.6, 4.4) if len(others) > 1 else (9.0, 4.6)
     if len(pruned) < len(counted):
         missing.insert(0, "The leftmost point of a line is its optimizer's dense run.")
-    legend = look.keys(counted, results, levels=False)
+    legend = style.keys(counted, results, levels=False)
     title = "Accuracy against sparsity"
-    figure, axes = look.sheet(title, results, (1, len(others)), size, legend, missing, sharey=True)
+    figure, axes = style.sheet(title, results, (1, len(others)), size, legend, missing, sharey=True)
     heights: list[float] = []
     for ax, method in zip(axes, others, strict=True):
         for line in _lines(counted, {method, "state"}):
@@ -37,16 +37,16 @@ def accuracy_vs_sparsity(results: Results) -> Picture:
         dense = [s.mean for g in counted if g.first.method == "none" and (s := g.stat("final_accuracy"))]
         if dense:
             heights.append(max(dense))
-            ax.axhline(max(dense), color=look.INK, linestyle=look.STYLES["none"], linewidth=1.1, zorder=2)
-            look.write_beside(
+            ax.axhline(max(dense), color=style.INK, linestyle=style.STYLES["none"], linewidth=1.1, zorder=2)
+            style.write_beside(
                 ax, "best dense", (1, max(dense)), (0, 3), xycoords=("axes fraction", "data"), ha="right",
-                color=look.FAINT,
+                color=style.FAINT,
             )  # fmt: skip
         if len(others) > 1:
             ax.set_title(
-                f"{look.method_name(method)} and AdamWPrune's state"
+                f"{style.method_name(method)} and AdamWPrune's state"
                 if any(g.first.method == "state" for g in pruned)
-                else look.method_name(method)
+                else style.method_name(method)
             )
         levels = sorted({0.0, *(g.first.target_sparsity for g in pruned)})
         ax.set_xticks([kept(level) for level in levels], [f"{100 * level:g}" for level in levels])
@@ -71,7 +71,7 @@ def _lines(groups: Sequence[Group], methods: set[str]) -> list[list[Group]]:
 def _line(ax: Axes, groups: Sequence[Group]) -> list[float]:
     method = groups[-1].first.method
     ours = groups[-1].first.optimizer == "adamwprune"
-    colour = look.COLOURS.get(groups[-1].first.optimizer, "#999999")
+    colour = style.COLOURS.get(groups[-1].first.optimizer, "#999999")
     points = []
     for group in groups:
         accuracy, reached = group.stat("final_accuracy"), group.stat("final_sparsity")
@@ -79,8 +79,8 @@ def _line(ax: Axes, groups: Sequence[Group]) -> list[float]:
             points.append((kept(reached.mean), accuracy.mean, accuracy.sd or 0.0))
     xs, ys, spreads = ([point[i] for point in points] for i in range(3))
     ax.errorbar(
-        xs, ys, yerr=spreads if any(spreads) else None, color=colour, linestyle=look.STYLES.get(method, "-"),
-        marker=look.MARKERS.get(method, "o"), markersize=7 if ours else 6, linewidth=2.2 if ours else 1.5,
+        xs, ys, yerr=spreads if any(spreads) else None, color=colour, linestyle=style.STYLES.get(method, "-"),
+        marker=style.MARKERS.get(method, "o"), markersize=7 if ours else 6, linewidth=2.2 if ours else 1.5,
         markeredgecolor="white", markeredgewidth=0.7, capsize=2, zorder=5 if ours else 3,
     )  # fmt: skip
     return [v for _, y, spread in points for v in (y, y - spread, y + spread)]
@@ -94,8 +94,8 @@ def _at_one_sparsity(results: Results, pruned: Sequence[Group], missing: list[st
     if dense:
         missing.insert(1, "A thin line leads from the same optimizer's dense run.")
     title = f"Accuracy at {100 * pruned[0].first.target_sparsity:g} % sparsity"
-    legend = look.keys([*dense.values(), *pruned], results, points=True)
-    figure, (ax,) = look.sheet(title, results, (1, 1), (9.0, 1.2 + 0.36 * len(pruned)), legend, missing)
+    legend = style.keys([*dense.values(), *pruned], results, points=True)
+    figure, (ax,) = style.sheet(title, results, (1, 1), (9.0, 1.2 + 0.36 * len(pruned)), legend, missing)
     seen: list[float] = []
     for row, group in enumerate(reversed(pruned)):
         before, after = dense.get(group.first.optimizer), group.stat("final_accuracy")
@@ -104,9 +104,9 @@ def _at_one_sparsity(results: Results, pruned: Sequence[Group], missing: list[st
         if before and (stat := before.stat("final_accuracy")):
             stats.append(stat)
             ax.hlines(row, *sorted((stat.mean, after.mean)), color="#8b949e", linewidth=1, zorder=2)
-            ax.plot(stat.mean, row, **look.point_of(before, results))
-        ax.errorbar(after.mean, row, xerr=after.sd, capsize=3, **look.point_of(group, results))
-        look.write_beside(ax, after.text(), (after.mean, row), (0, 7), ha="center")
+            ax.plot(stat.mean, row, **style.point_of(before, results))
+        ax.errorbar(after.mean, row, xerr=after.sd, capsize=3, **style.point_of(group, results))
+        style.write_beside(ax, after.text(), (after.mean, row), (0, 7), ha="center")
         seen += [v for stat in stats for v in (stat.mean - (stat.sd or 0.0), stat.mean + (stat.sd or 0.0))]
     ax.set_yticks(range(len(pruned)), [group.configuration for group in reversed(pruned)])
     ax.set_ylim(-0.6, len(pruned) - 0.3)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 
-from scripts.plots import look
+from . import style
 
 DISTANCES = (9.0, 16.0, 28.0, 42.0, 58.0)  # points between a name and its marker, nearest first
 REACH, CAP = 5.0, 2.0  # points around the middle of a marker, or of an error bar's end, that a name would cover
@@ -31,8 +31,8 @@ def name_points(ax: Axes, names: Mapping[str, tuple[tuple[float, float], str]]) 
     for together in _touching(names, ax.transData.transform, 2 * REACH * pixel):
         point = np.mean([names[name][0] for name in together], axis=0)
         colours = {names[name][1] for name in together}
-        shade = colours.pop() if len(colours) == 1 else look.FAINT
-        text = look.write_beside(ax, "\n".join(together), tuple(point), (0, 0), color=shade, bbox=GROUND)
+        shade = colours.pop() if len(colours) == 1 else style.FAINT
+        text = style.write_beside(ax, "\n".join(together), tuple(point), (0, 0), color=shade, bbox=GROUND)
         text.set_in_layout(False)
         here = ax.transData.transform(point)
         places = list(_places(here, text.get_window_extent().size, pixel))

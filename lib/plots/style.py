@@ -26,10 +26,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 
-from lib.results import display_names
-from lib.results.display_names import METHOD_NAMES, METHODS, MODEL_NAMES, OPTIMIZER_NAMES, OPTIMIZERS
-from lib.results.records import Group, Results
-from scripts.plots import choice
+from ..results import display_names
+from ..results.display_names import METHOD_NAMES, METHODS, MODEL_NAMES, OPTIMIZER_NAMES, OPTIMIZERS
+from ..results.records import Group, Results
+from . import run_selection
 
 # Okabe and Ito's colours, which readers with any of the usual kinds of colour blindness can tell apart
 COLOURS = {
@@ -207,7 +207,7 @@ def sheet(
     """A figure of `grid` (rows, columns) panels of `panel` inches; title, facts, legend and notes around them."""
     rows, columns = grid
     width = max(columns * panel[0], 7.5)
-    notes = [f"made by: {results.command}", *choice.grown(results), *missing]
+    notes = [f"made by: {results.command}", *run_selection.grown(results), *missing]
     notes = [line for note in notes for line in textwrap.wrap(note, int(width * 14.2))][:10]
     wide = int(width / 1.3)
     if len(legend) > 1 and sum(map(len, legend)) <= wide:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from lib.results.records import Group, Results, Stat
-from scripts.plots import choice, figures, look
-from scripts.plots.labels import name_points
-from scripts.plots.look import Picture
-from scripts.plots.memory import Value
-from scripts.plots.scale import accuracy_axis
+from ..results.records import Group, Results, Stat
+from . import measures, run_selection, style
+from .axes import accuracy_axis
+from .gpu_memory import Value
+from .label_placement import name_points
+from .style import Picture
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -37,17 +37,17 @@ def scatter(ax: Axes, groups: Sequence[Group], results: Results, cost: Value, la
     """Accuracy over cost with the Pareto front."""
     known = _known(groups, cost)
     for group, paid, accuracy in known:
-        point = look.point_of(group, results, 8)
+        point = style.point_of(group, results, 8)
         ax.errorbar(
             paid.mean / scale, accuracy.mean, yerr=accuracy.sd, xerr=(paid.sd or 0) / scale or None,
             ecolor=point["color"], elinewidth=1, capsize=2, **point,
         )  # fmt: skip
     front = _front(known)
     xs, ys = [paid.mean / scale for _, paid, _ in front], [accuracy.mean for _, _, accuracy in front]
-    ax.plot(xs, ys, drawstyle="steps-post", color=look.INK, linewidth=1, alpha=0.6, zorder=2)
+    ax.plot(xs, ys, drawstyle="steps-post", color=style.INK, linewidth=1, alpha=0.6, zorder=2)
     ax.set_xlabel(label)
     if known:
-        look.fit(ax, [paid.mean / scale for _, paid, _ in known])
+        style.fit(ax, [paid.mean / scale for _, paid, _ in known])
     stats = [accuracy for group in groups if (accuracy := group.stat("final_accuracy"))]
     accuracy_axis(ax, [v for a in stats for v in (a.mean, a.mean - (a.sd or 0), a.mean + (a.sd or 0))])
 
@@ -57,30 +57,30 @@ def name_notable(ax: Axes, groups: Sequence[Group], cost: Value, scale: float = 
     known = _known(groups, cost)
     varied = {group.key[:-1] for group in groups if group.first.variant}
     notable = [*_front(known), *(entry for entry in known if entry[0].key[:-1] in varied)]
-    places = {g.label: ((paid.mean / scale, accuracy.mean), look.ink(g)) for g, paid, accuracy in notable}
+    places = {g.label: ((paid.mean / scale, accuracy.mean), style.ink(g)) for g, paid, accuracy in notable}
     name_points(ax, places)
 
 
 def memory_vs_accuracy(results: Results) -> Picture:
     """Final accuracy against peak memory, and against the state that the optimizer and the pruner hold at the end."""
     name = "memory_vs_accuracy_scatter"
-    results, missing = choice.of_memory(results)
-    figure_of = figures.peak(results)
+    results, missing = run_selection.of_memory(results)
+    figure_of = measures.peak(results)
     groups = [group for group in results.groups if group.counted and figure_of.peak(group)]
     if not groups:
         return Picture(name, None, ["No done run has both an accuracy and a memory figure.", *missing])
     title = f"Accuracy against memory: {figure_of.name}"
-    legend = look.keys(groups, results, points=True)
-    figure, axes = look.sheet(title, results, (1, 2), (6.2, 4.8), legend, missing, sharey=True)
-    unit, scale = look.bytes_unit(v.mean for g in groups if (v := figure_of.peak(g)))
+    legend = style.keys(groups, results, points=True)
+    figure, axes = style.sheet(title, results, (1, 2), (6.2, 4.8), legend, missing, sharey=True)
+    unit, scale = style.bytes_unit(v.mean for g in groups if (v := figure_of.peak(g)))
     scatter(axes[0], groups, results, figure_of.peak, f"peak memory ({unit}), {figure_of.axis}", scale)
-    scatter(axes[1], groups, results, figures.states, "optimizer + pruning state (bytes per parameter)")
+    scatter(axes[1], groups, results, measures.states, "optimizer + pruning state (bytes per parameter)")
     axes[0].set_title("Peak of training (line: Pareto front)")
     axes[1].set_title("State held at the end, counted from the tensors")
-    largest = max((held.mean for group in groups if (held := figures.states(group))), default=1.0)
+    largest = max((held.mean for group in groups if (held := measures.states(group))), default=1.0)
     axes[1].set_xlim(0, max(axes[1].get_xlim()[1], 1.05 * largest))  # no marker on the edge
     for ax in axes:
         ax.label_outer()
     name_notable(axes[0], groups, figure_of.peak, scale)
-    name_notable(axes[1], groups, figures.states)
+    name_notable(axes[1], groups, measures.states)
     return Picture(name, figure, missing)

@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 
-from lib.results.display_names import MIB
-from lib.results.records import Group, Results, Run, Stat, number
-from scripts.plots import choice, figures, look
-from scripts.plots.labels import name_points
-from scripts.plots.look import Picture
+from ..results.display_names import MIB
+from ..results.records import Group, Results, Run, Stat, number
+from . import measures, run_selection, style
+from .label_placement import name_points
+from .style import Picture
 
 Value = Callable[[Group], Stat | None]
 
@@ -36,11 +36,11 @@ def dots(
     for group in groups:
         stat, row = value(group), len(rows) - 1 - rows.index(group.configuration)
         if stat is None:
-            place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8, "color": look.FAINT}
+            place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8, "color": style.FAINT}
             ax.annotate(absent, (0.98, row), ha="right", **place)
             continue
         spread = (stat.sd or 0.0) / scale
-        point = look.point_of(group, results)
+        point = style.point_of(group, results)
         ax.errorbar(stat.mean / scale, row, xerr=spread or None, ecolor=point["color"], capsize=3, **point)
         means.setdefault(row, []).append(stat.mean / scale)
         ends += [stat.mean / scale - spread, stat.mean / scale + spread]
@@ -48,9 +48,9 @@ def dots(
     ax.set_ylim(-0.6, len(rows) - 0.3)
     ax.set_xlabel(label)
     if not ends:
-        ax.text(0.5, 0.5, "nothing to show", transform=ax.transAxes, ha="center", color=look.FAINT)
+        ax.text(0.5, 0.5, "nothing to show", transform=ax.transAxes, ha="center", color=style.FAINT)
         return
-    look.fit(ax, ends)
+    style.fit(ax, ends)
     if len(groups) <= 8:
         _write_values(ax, means, digits)
 
@@ -62,25 +62,25 @@ def _write_values(ax: Axes, means: dict[int, list[float]], digits: int) -> None:
         last = -float("inf")
         for value in sorted(values):
             if value - last > 0.1 * (high - low):
-                look.write_beside(ax, f"{value:,.{digits}f}", (value, row), (0, 7), ha="center")
+                style.write_beside(ax, f"{value:,.{digits}f}", (value, row), (0, 7), ha="center")
                 last = value
 
 
 def memory_comparison(results: Results) -> Picture:
     """The peak of each configuration as the tables show it, and beside it what the device monitor sampled."""
     name = "gpu_memory_comparison"
-    results, missing = choice.of_memory(results)
+    results, missing = run_selection.of_memory(results)
     groups = [group for group in results.groups if group.counted]
     if not groups:
         return Picture(name, None, ["No run is done yet: there is no memory to compare.", *missing])
-    first, second = figures.peak(results), figures.sampled(results)
+    first, second = measures.peak(results), measures.sampled(results)
     if second is None:
         missing.append("Memory was not sampled in all of these runs.")
     title = f"Peak memory of training: {first.name}" + (f"; {second.name}" if second else "")
-    unit, scale = look.bytes_unit(v.mean for g in groups if (v := first.peak(g)))
+    unit, scale = style.bytes_unit(v.mean for g in groups if (v := first.peak(g)))
     size = (6.3 if second else 9.0, 1.4 + 0.27 * len(rows_of(groups)))
-    legend = look.keys(groups, results, points=True)
-    figure, axes = look.sheet(title, results, (1, 2 if second else 1), size, legend, missing, sharey=True)
+    legend = style.keys(groups, results, points=True)
+    figure, axes = style.sheet(title, results, (1, 2 if second else 1), size, legend, missing, sharey=True)
     dots(axes[0], groups, results, first.peak, f"peak memory ({unit}), {first.axis}", scale)
     if second:
         dots(axes[1], groups, results, second.peak, f"peak memory (MiB), {second.axis}", MIB)
@@ -116,17 +116,17 @@ def _shade(ax: Axes, run: Run, named: bool) -> None:
         if named and share > 0.05:
             ax.annotate(
                 PHASES[phase], ((start + end) / 2, 1.0), (0, 3), xycoords=("data", "axes fraction"),
-                textcoords="offset points", ha="center", fontsize=8.5, color=look.FAINT,
+                textcoords="offset points", ha="center", fontsize=8.5, color=style.FAINT,
             )  # fmt: skip
 
 
 def memory_timeline(results: Results) -> Picture:
     """Sampled memory over time, and under it the bytes of optimizer and pruning state at each epoch's end."""
     name = "gpu_memory_timeline"
-    results, missing = choice.of_memory(results)
-    groups = choice.headline(results)
-    missing = [*choice.shown_of(groups, results), *missing]
-    figure_of = figures.sampled(results)
+    results, missing = run_selection.of_memory(results)
+    groups = run_selection.headline(results)
+    missing = [*run_selection.shown_of(groups, results), *missing]
+    figure_of = measures.sampled(results)
     if figure_of is None:
         missing.append("No memory was sampled: the upper panel is left out.")
     elif any(group.first.variant for group in groups):
@@ -147,10 +147,10 @@ def memory_timeline(results: Results) -> Picture:
         missing.insert(0, f"Shaded: the phases of {label}; each run is its first seed.")
     parts = ([figure_of.name] if figure_of else []) + (["state, counted from the tensors"] if with_states else [])
     title = "Memory over time: " + "; ".join(parts)
-    legend = look.keys(groups, results)
-    figure, axes = look.sheet(title, results, (count, 1), (10.0, 2.9), legend, missing, sharex=True)
+    legend = style.keys(groups, results)
+    figure, axes = style.sheet(title, results, (count, 1), (10.0, 2.9), legend, missing, sharex=True)
     for group in groups:
-        run, line = group.runs[0], look.line_of(group, results)
+        run, line = group.runs[0], style.line_of(group, results)
         if figure_of:
             points = [(number(r.get("time")), number(r.get(figure_of.key))) for r in run.samples]
             axes[0].plot(*_xy(points), **line)
@@ -171,7 +171,7 @@ def memory_timeline(results: Results) -> Picture:
     axes[-1].set_xlabel("seconds since the run was started")
     if with_states:
         curves = [(group, _states(group.runs[0])) for group in groups if group.first.variant]
-        firsts = {g.label: ((times[0], held[0]), look.ink(g)) for g, (times, held) in curves if times}
+        firsts = {g.label: ((times[0], held[0]), style.ink(g)) for g, (times, held) in curves if times}
         name_points(axes[-1], firsts)
     return Picture(name, figure, missing)
 
@@ -193,7 +193,7 @@ def _xy(points: Sequence[tuple[float | None, float | None]]) -> tuple[list[float
 
 def _state_axis(ax: Axes) -> None:
     ax.set_ylim(bottom=0)
-    unit, scale = look.bytes_unit([ax.get_ylim()[1]])
+    unit, scale = style.bytes_unit([ax.get_ylim()[1]])
     ax.yaxis.set_major_formatter(lambda v, _: f"{v / scale:g}")
     ax.yaxis.set_major_locator(_multiples(ax.get_ylim()[1], scale))
     ax.set_ylabel(f"optimizer + pruning\nstate ({unit})")

@@ -6,16 +6,16 @@ import statistics
 
 import numpy as np
 
-from lib.results.paired_tests import dense_of, holds_out, judged, mean_of
-from lib.results.records import Group, Results
-from scripts.plots import choice, look
-from scripts.plots.look import Picture
+from ..results.paired_tests import dense_of, holds_out, judged, mean_of
+from ..results.records import Group, Results
+from . import run_selection, style
+from .style import Picture
 
 
 def variants(results: Results) -> Picture:
     """A panel per sparsity, a row per configuration: mean and deviation over seeds, single runs as small dots."""
     name = "variants"
-    missing = choice.uncounted(results)
+    missing = run_selection.uncounted(results)
     pruned = [g for g in results.groups if g.counted and g.first.method != "none"]
     if not pruned:
         return Picture(name, None, ["No pruned run is done; dense ones are in the table.", *missing])
@@ -26,14 +26,16 @@ def variants(results: Results) -> Picture:
     dense = dense_of([g for g in results.groups if g.counted])
     told = "Marker: mean, bar: standard deviation over seeds, small dots below: the runs."
     missing.insert(0, f"{told} Dotted line: dense." if dense else told)
-    legend = look.keys(pruned, results, points=True, levels=False)
+    legend = style.keys(pruned, results, points=True, levels=False)
     title, size = f"Accuracy of every configuration, {split}", (12.5 / len(levels), 0.9 + 0.24 * len(order))
-    figure, axes = look.sheet(title, results, (1, len(levels)), size, legend, missing, sharey=True)
+    figure, axes = style.sheet(title, results, (1, len(levels)), size, legend, missing, sharey=True)
     for ax, level in zip(axes, levels, strict=True):
         for group in (g for g in pruned if g.first.target_sparsity == level):
             _dot(ax, group, order.index(_arm(group)), results, held_out)
         if dense:
-            ax.axvline(mean_of(dense, held_out), color=look.INK, linestyle=look.STYLES["none"], linewidth=1.1, zorder=2)
+            ax.axvline(
+                mean_of(dense, held_out), color=style.INK, linestyle=style.STYLES["none"], linewidth=1.1, zorder=2
+            )
         ax.set_title(f"{100 * level:g} %")
         ax.set_xlabel("accuracy (%)")
         ax.set_yticks(np.arange(len(order)), [label for *_, label in order])
@@ -56,13 +58,13 @@ def _rows(groups: list[Group], held_out: bool) -> list[tuple[str, str, str, str]
     return sorted(of, key=lambda arm: -statistics.fmean(of[arm].get(level, 0.0) for level in common))
 
 
-def _dot(ax: look.Axes, group: Group, row: int, results: Results, held_out: bool) -> None:
+def _dot(ax: style.Axes, group: Group, row: int, results: Results, held_out: bool) -> None:
     values = [v for run in group.counted if (v := judged(run, held_out)) is not None]
     if not values:
         return
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    shade = look.COLOURS.get(group.first.optimizer, "#999999")
-    ax.plot(values, [row + 0.28] * len(values), ".", color=look.tint(shade, 0.45), markersize=4, zorder=3)
+    shade = style.COLOURS.get(group.first.optimizer, "#999999")
+    ax.plot(values, [row + 0.28] * len(values), ".", color=style.tint(shade, 0.45), markersize=4, zorder=3)
     ax.errorbar(statistics.fmean(values), row, xerr=spread or None, capsize=2, color=shade, linestyle="none", zorder=4)
-    point = look.point_of(group, results) | look.marker_of(group, shade)
+    point = style.point_of(group, results) | style.marker_of(group, shade)
     ax.plot(statistics.fmean(values), row, **point)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from lib.plots import accuracy_vs_sparsity, layer_sparsity, style
+from lib.plots.axes import kept
 from lib.results import load, plot_data
 from lib.results.records import Results
-from scripts.plots import look, pruned, sparsities
-from scripts.plots.scale import kept
 from tests.helpers.fake_results import LAYERS, make_results
 
 
@@ -26,8 +26,8 @@ def rows_of(figure: Figure) -> list[str]:
 def test_one_sparsity_gives_a_row_for_each_configuration_with_its_dense_run(tmp_path: Path) -> None:
     runs = [("sgd", "movement", 0.7), ("adamw", "none", 0.0), ("adamw", "magnitude", 0.7), ("adamwprune", "state", 0.7)]
     results = small(make_results(tmp_path, runs, seeds=2))
-    with look.style():
-        picture = sparsities.accuracy_vs_sparsity(results)
+    with style.style():
+        picture = accuracy_vs_sparsity.accuracy_vs_sparsity(results)
     assert picture.figure.texts[0].get_text() == "Accuracy at 70 % sparsity"
     assert rows_of(picture.figure) == ["AdamWPrune state", "AdamW magnitude", "SGD movement"]
     written = {text.get_text() for text in picture.figure.axes[0].texts}
@@ -41,15 +41,15 @@ def test_one_sparsity_gives_a_row_for_each_configuration_with_its_dense_run(tmp_
 
 def test_two_sparsities_give_lines_over_sparsity(tmp_path: Path) -> None:
     results = small(make_results(tmp_path, [("adamwprune", "state", 0.7), ("adamwprune", "state", 0.9)]))
-    with look.style():
-        picture = sparsities.accuracy_vs_sparsity(results)
+    with style.style():
+        picture = accuracy_vs_sparsity.accuracy_vs_sparsity(results)
     assert picture.figure.axes[0].get_xlabel().startswith("sparsity") and not picture.missing
 
 
 def test_numbers_and_colours_of_layers_are_both_sparsities(tmp_path: Path) -> None:
     results = small(make_results(tmp_path, [("adamwprune", "state", 0.5), ("adamwprune", "state", 0.9)]))
-    with look.style():
-        map_of_layers, bar = pruned.layer_sparsity(results).figure.axes
+    with style.style():
+        map_of_layers, bar = layer_sparsity.layer_sparsity(results).figure.axes
     (image,) = map_of_layers.images
     held = np.array([[run.metrics[-1]["layer_sparsity"][name] for name in LAYERS] for run in results.runs])
     np.testing.assert_allclose(image.get_array(), kept(held))
@@ -64,10 +64,10 @@ def test_numbers_and_colours_of_layers_are_both_sparsities(tmp_path: Path) -> No
 @pytest.mark.parametrize("logarithmic", [True, False])
 def test_the_name_of_the_threshold_stays_in_its_panel(cut: int, logarithmic: bool) -> None:
     edges = np.geomspace(1e-6, 1, 41) if logarithmic else np.linspace(-1, 1, 41)
-    with look.style():
+    with style.style():
         figure = Figure(figsize=(12.6, 3.4))
         ax = figure.subplots(1, 3)[2]
-        pruned._draw_histogram(ax, edges, np.full(40, 10.0), np.where(np.arange(40) < cut, 10.0, 0.0))
+        layer_sparsity._draw_histogram(ax, edges, np.full(40, 10.0), np.where(np.arange(40) < cut, 10.0, 0.0))
         (name,) = ax.texts
         box = name.get_window_extent()
     assert name.get_text() == "highest threshold"

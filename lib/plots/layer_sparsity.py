@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
-from lib.results.records import Group, Results, Run, number
-from scripts.plots import choice, look
-from scripts.plots.look import Picture
-from scripts.plots.scale import kept
+from ..results.records import Group, Results, Run, number
+from . import run_selection, style
+from .axes import kept
+from .style import Picture
 
 ROWS = 12  # configurations in the map of layers
 
@@ -30,7 +30,7 @@ def _chosen(results: Results) -> list[Group]:
     if len(having) <= ROWS:
         return having
     ours = [g for g in having if g.first.optimizer == "adamwprune"]
-    keep = {g.key for g in choice.headline(results, ROWS, pruned_only=True)} | {g.key for g in ours}
+    keep = {g.key for g in run_selection.headline(results, ROWS, pruned_only=True)} | {g.key for g in ours}
     return [g for g in having if g.key in keep][-ROWS:]
 
 
@@ -38,7 +38,7 @@ def layer_sparsity(results: Results) -> Picture:
     """A map of configurations by layers: number and colour of a cell are its sparsity at the end."""
     name = "layer_sparsity"
     groups = _chosen(results)
-    missing = [*choice.shown_of(groups, results, "pruned"), *choice.uncounted(results)]
+    missing = [*run_selection.shown_of(groups, results, "pruned"), *run_selection.uncounted(results)]
     if not groups:
         return Picture(name, None, ["No pruned run has recorded the sparsity of its layers.", *missing])
     layers = list(dict.fromkeys(layer for g in groups for run in g.runs for layer in _layers(run)))
@@ -50,7 +50,7 @@ def layer_sparsity(results: Results) -> Picture:
     many = len(layers) > 8
     size = (max(7.5, 1.9 + (0.52 if many else 0.95) * len(layers)), 1.4 + 0.36 * len(groups) + 0.5 * many)
     title = "Sparsity of each layer at the end of training"
-    figure, (ax,) = look.sheet(title, results, (1, 1), size, (), missing)
+    figure, (ax,) = style.sheet(title, results, (1, 1), size, (), missing)
     heights = kept(table)
     top = float(max(np.nanmax(heights), kept(0.5)))
     image = ax.imshow(heights, aspect="auto", cmap="cividis_r", vmin=0, vmax=top)
@@ -92,9 +92,9 @@ def importance_histograms(results: Results) -> Picture:
     whole = [(entry, h) for entry in run.importance if (h := _histogram(entry))]
     label = next(group.label for group in results.groups if run in group.runs)
     title = f"What the mask updates ranked: importance of the weights, {label}"
-    legend = [[Patch(color=look.COLOURS["adamwprune"], label="kept"), Patch(color="#c9c9c9", label="pruned")]]
+    legend = [[Patch(color=style.COLOURS["adamwprune"], label="kept"), Patch(color="#c9c9c9", label="pruned")]]
     missing = [f"Run {run.name}, {len(whole)} of its mask updates."]
-    figure, axes = look.sheet(title, results, (1, len(whole)), (12.6 / len(whole), 3.4), legend, missing)
+    figure, axes = style.sheet(title, results, (1, len(whole)), (12.6 / len(whole), 3.4), legend, missing)
     for ax, (entry, histogram) in zip(axes, whole, strict=True):
         _draw_histogram(ax, *histogram)
         step, sparsity = number(entry.get("step")), number(entry.get("sparsity"))
@@ -116,7 +116,7 @@ def _draw_histogram(ax: Axes, edges: np.ndarray, counts: np.ndarray, pruned: np.
         ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlim(edges[0], edges[-1])
     ax.set_ylim(0, 1.15 * counts.max())
-    ax.stairs(counts, edges, fill=True, color=look.COLOURS["adamwprune"], lw=0)
+    ax.stairs(counts, edges, fill=True, color=style.COLOURS["adamwprune"], lw=0)
     ax.stairs(pruned, edges, fill=True, color="#c9c9c9", lw=0)
     if pruned.any():
         _mark_threshold(ax, float(edges[1:][pruned > 0][-1]))
@@ -124,9 +124,9 @@ def _draw_histogram(ax: Axes, edges: np.ndarray, counts: np.ndarray, pruned: np.
 
 def _mark_threshold(ax: Axes, cut: float) -> None:
     """A line, and its name on the side that has more room."""
-    ax.axvline(cut, color=look.INK, linewidth=1.2)
+    ax.axvline(cut, color=style.INK, linewidth=1.2)
     across = ax.transAxes.inverted().transform(ax.transData.transform((cut, 0)))[0]
     side, away = ("left", 4) if across < 0.5 else ("right", -4)
-    look.write_beside(
+    style.write_beside(
         ax, "highest threshold", (cut, 1), (away, -3), ha=side, va="top", xycoords=("data", "axes fraction")
     )

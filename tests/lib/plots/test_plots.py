@@ -9,12 +9,22 @@ import numpy as np
 import pytest
 from matplotlib.legend import Legend
 
+from lib import plots
 from lib.monitor import summary
+from lib.plots import (
+    axes,
+    gpu_memory,
+    layer_sparsity,
+    measures,
+    memory_breakdown,
+    memory_vs_accuracy,
+    run_selection,
+    style,
+    training_curves,
+)
 from lib.results import load, plot_data
 from lib.results.display_names import OPTIMIZERS
 from lib.results.records import Results
-from scripts import plots
-from scripts.plots import categories, choice, curves, figures, look, memory, pruned, scale, tradeoffs
 from tests.helpers.fake_results import compare_matrix, make_results, make_run, make_study
 
 FEW = [("sgd", "movement", 0.7), ("adamw", "none", 0.0), ("adamw", "magnitude", 0.7), ("adamwprune", "state", 0.7)]
@@ -39,7 +49,7 @@ def test_no_title_note_or_legend_leaves_its_picture(tmp_path: Path) -> None:
         picture.png()
         frame = picture.figure.bbox
         legends = picture.figure.findobj(Legend)
-        for artist in [*picture.figure.texts, *legends, *(axes.title for axes in picture.figure.axes)]:
+        for artist in [*picture.figure.texts, *legends, *(plot_axes.title for plot_axes in picture.figure.axes)]:
             box = artist.get_window_extent()
             assert box.x0 >= -1 and box.x1 <= frame.x1 + 1 and box.y0 >= -1, (picture.name, artist)
             assert box.y1 <= frame.y1 + 1, (picture.name, artist)
@@ -48,24 +58,24 @@ def test_no_title_note_or_legend_leaves_its_picture(tmp_path: Path) -> None:
 def test_every_axis_has_a_label_or_names_on_its_ticks(tmp_path: Path) -> None:
     for picture in plots.draw(small(make_results(tmp_path, FEW))):
         assert picture.figure is not None
-        for axes in picture.figure.axes:
-            if axes.axison:
-                assert axes.get_xlabel() or axes.get_ylabel(), picture.name
+        for plot_axes in picture.figure.axes:
+            if plot_axes.axison:
+                assert plot_axes.get_xlabel() or plot_axes.get_ylabel(), picture.name
 
 
 def test_titles_name_the_figure_of_memory(tmp_path: Path) -> None:
     on_cpu = small(make_results(tmp_path / "cpu", FEW))
     on_gpu = small(make_results(tmp_path / "gpu", FEW, gpu=True))
 
-    def title(picture: look.Picture) -> str:
+    def title(picture: style.Picture) -> str:
         assert picture.figure is not None
         return " ".join(picture.figure.texts[0].get_text().split())
 
-    with look.style():
-        assert "counted from the tensors" in title(tradeoffs.memory_vs_accuracy(on_cpu))
-        assert "allocator peak" in title(tradeoffs.memory_vs_accuracy(on_gpu))
-        assert "host memory" in title(memory.memory_timeline(on_cpu))
-        assert "GPU memory of the process" in title(memory.memory_timeline(on_gpu))
+    with style.style():
+        assert "counted from the tensors" in title(memory_vs_accuracy.memory_vs_accuracy(on_cpu))
+        assert "allocator peak" in title(memory_vs_accuracy.memory_vs_accuracy(on_gpu))
+        assert "host memory" in title(gpu_memory.memory_timeline(on_cpu))
+        assert "GPU memory of the process" in title(gpu_memory.memory_timeline(on_gpu))
 
 
 def test_same_results_give_the_same_bytes_also_from_the_data_file(tmp_path: Path) -> None:
@@ -112,7 +122,7 @@ def test_holes_in_the_measurements_are_gaps(tmp_path: Path) -> None:
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "gpu.jsonl").write_text('{"time": null}\n{"phase": "ramp"}\n')
     results = small(tmp_path)
-    epochs, mean, _ = curves.across_seeds(results.groups[0], "test_accuracy")
+    epochs, mean, _ = training_curves.across_seeds(results.groups[0], "test_accuracy")
     assert list(epochs) == [1, 2, 3, 5, 7, 8, 9, 10]
     assert np.isfinite(mean).all()
     pictures = {picture.name: picture for picture in plots.draw(results)}
@@ -127,19 +137,19 @@ def test_bands_are_one_sample_deviation_and_uncounted_runs_stay_out(tmp_path: Pa
         make_run(tmp_path, seed=seed)
     make_run(tmp_path, seed=3, state="diverged")
     group = small(tmp_path).groups[0]
-    _, mean, deviation = curves.across_seeds(group, "test_accuracy")
+    _, mean, deviation = training_curves.across_seeds(group, "test_accuracy")
     last = [run.metrics[-1]["test_accuracy"] for run in group.runs[:3]]
     assert mean[-1] == pytest.approx(np.mean(last)) and deviation[-1] == pytest.approx(np.std(last, ddof=1))
 
 
 def test_colours_markers_and_lines_tell_everything_apart() -> None:
-    assert set(look.COLOURS) == set(OPTIMIZERS) and len(set(look.COLOURS.values())) == 6
-    assert len(set(look.MARKERS.values())) == len(set(map(str, look.STYLES.values()))) == 4
+    assert set(style.COLOURS) == set(OPTIMIZERS) and len(set(style.COLOURS.values())) == 6
+    assert len(set(style.MARKERS.values())) == len(set(map(str, style.STYLES.values()))) == 4
 
 
 def test_pareto_front_holds_exactly_the_points_nothing_beats() -> None:
     points = [(1.0, 90.0), (2.0, 95.0), (2.0, 94.0), (3.0, 95.0), (4.0, 99.0)]
-    assert tradeoffs.pareto(points) == [0, 1, 4]
+    assert memory_vs_accuracy.pareto(points) == [0, 1, 4]
 
 
 def test_accuracy_axis_keeps_values_inside_and_has_ticks(tmp_path: Path) -> None:
@@ -147,7 +157,7 @@ def test_accuracy_axis_keeps_values_inside_and_has_ticks(tmp_path: Path) -> None
 
     for values in ([10.0, 99.2], [98.9, 98.91], [100.0], [55.0, 60.0]):
         ax = Figure().subplots()
-        scale.accuracy_axis(ax, values)
+        axes.accuracy_axis(ax, values)
         low, high = ax.get_ylim()
         assert low <= min(values) and min(max(values), 99.99) <= high
         assert len(ax.get_yticks()) >= 2, values
@@ -155,9 +165,9 @@ def test_accuracy_axis_keeps_values_inside_and_has_ticks(tmp_path: Path) -> None
 
 def test_many_runs_are_thinned_to_a_readable_choice_and_it_is_said(tmp_path: Path) -> None:
     results = small(make_results(tmp_path, compare_matrix(), epochs=3))
-    chosen = choice.headline(results)
+    chosen = run_selection.headline(results)
     assert {group.first.optimizer for group in chosen} == set(OPTIMIZERS) and len(chosen) <= 8
-    assert choice.shown_of(chosen, results) == [f"Shown: {len(chosen)} of 39 configurations."]
+    assert run_selection.shown_of(chosen, results) == [f"Shown: {len(chosen)} of 39 configurations."]
 
 
 def test_data_file_stays_small_and_keeps_peaks(tmp_path: Path) -> None:
@@ -188,7 +198,7 @@ def test_measured_inference_is_shown_at_the_batch_size_of_training(tmp_path: Pat
     batches = [{"batch_size": size, "tensor_peak": 300_000 + 1000 * size, "latency_ms": 1.0} for size in (1, 128, 512)]
     (folder / "summary.json").write_text(json.dumps(summary | {"inference": {"batches": batches}}))
     group = small(tmp_path).groups[0]
-    held = categories._inference(group, group.first.memory_at_peak())
+    held = memory_breakdown._inference(group, group.first.memory_at_peak())
     assert sum(held.values()) == pytest.approx(428_000, rel=1e-4)
 
 
@@ -200,10 +210,10 @@ def test_reasons_in_the_data_file_hold_no_folders_of_the_machine(tmp_path: Path)
 
 def test_sampled_figure_is_the_one_all_runs_have(tmp_path: Path) -> None:
     make_run(tmp_path, "adamw", gpu=True)
-    assert figures.sampled(small(tmp_path)).key == "process_mib"
+    assert measures.sampled(small(tmp_path)).key == "process_mib"
     make_run(tmp_path, "sgd")
-    assert figures.sampled(small(tmp_path)).key == "host_rss_mib"
-    assert figures.training(small(tmp_path)) is figures.BY_CATEGORY
+    assert measures.sampled(small(tmp_path)).key == "host_rss_mib"
+    assert measures.training(small(tmp_path)) is measures.BY_CATEGORY
 
 
 def test_sampled_figures_of_pictures_are_those_of_the_summary_of_the_recording(tmp_path: Path) -> None:
@@ -215,7 +225,7 @@ def test_sampled_figures_of_pictures_are_those_of_the_summary_of_the_recording(t
     training = summary.summarize(rows)["devices"]["gpu 0"]["training"]["process_mib"]
     assert training["peak"] < 1000
     results = small(tmp_path)
-    figure, (run,) = figures.sampled(results), results.runs
+    figure, (run,) = measures.sampled(results), results.runs
     assert figure and "evaluation" not in figure.name
     assert figure.mean_of(run) == pytest.approx(training["mean"] * 2**20, rel=1e-5)
     assert figure.peak_of(run) == pytest.approx(training["peak"] * 2**20, rel=1e-5)
@@ -238,26 +248,26 @@ def test_published_figures_that_hold_evaluation_say_so(tmp_path: Path) -> None:
     make_run(tmp_path, "adamw")
     text = plot_data.to_text(small(tmp_path))
     older = plot_data.from_text(text.replace('"sampled_in_training":', '"sampled":'))
-    figure = figures.sampled(older)
+    figure = measures.sampled(older)
     assert figure and figure.name == "sampled host memory (RSS), with evaluation"
-    assert figure.peak_of(older.runs[0]) == figures.SAMPLED["host_rss_mib"].peak_of(small(tmp_path).runs[0])
+    assert figure.peak_of(older.runs[0]) == measures.SAMPLED["host_rss_mib"].peak_of(small(tmp_path).runs[0])
     picture = next(p for p in plots.draw(older) if p.name == "gpu_memory_comparison")
     assert picture.figure and any("with evaluation" in text.get_text() for text in picture.figure.texts)
 
 
 def test_histograms_that_are_not_whole_are_left_out() -> None:
-    assert pruned._histogram({"edges": [0, 1, 2], "counts": [1, 2], "pruned": [1, 0]}) is not None
-    assert pruned._histogram({"edges": [0, 1], "counts": [1, 2], "pruned": [1, 0]}) is None
-    assert pruned._histogram({"edges": [0, 1, 2], "counts": [1, 2]}) is None
-    assert pruned._histogram({"counts": "x"}) is None
+    assert layer_sparsity._histogram({"edges": [0, 1, 2], "counts": [1, 2], "pruned": [1, 0]}) is not None
+    assert layer_sparsity._histogram({"edges": [0, 1], "counts": [1, 2], "pruned": [1, 0]}) is None
+    assert layer_sparsity._histogram({"edges": [0, 1, 2], "counts": [1, 2]}) is None
+    assert layer_sparsity._histogram({"counts": "x"}) is None
 
 
 def test_a_study_shows_every_configuration_in_one_picture_and_plain_runs_in_the_others(tmp_path: Path) -> None:
     small = plot_data.shrink(load.load(make_study(tmp_path)))
     pictures = [(picture, picture.png()) for picture in plots.draw(small) if picture.figure]
-    axes = next(picture.figure.axes for picture, _ in pictures if picture.name == "variants")
-    assert [ax.get_title(loc="left") for ax in axes] == ["90 %", "98 %"]
-    shown = {label.get_text() for label in axes[0].get_yticklabels()}
+    plot_axes = next(picture.figure.axes for picture, _ in pictures if picture.name == "variants")
+    assert [ax.get_title(loc="left") for ax in plot_axes] == ["90 %", "98 %"]
+    shown = {label.get_text() for label in plot_axes[0].get_yticklabels()}
     assert shown == {
         "AdamW magnitude", "AdamW magnitude (lamp)", "AdamWPrune state", "AdamWPrune state (obd)",
         "AdamWPrune state (a-long-name-of-one)",
