@@ -36,11 +36,9 @@ from lib.data.sources import DataError
 from lib.data.sources import check as check_data
 from lib.memory_estimate import gpu_packing
 from lib.results.load import load
-from lib.storage.files import Locked, locked
-from lib.storage.run_dir import STATES, ResultsDir
-from scripts import environment
-from scripts.live_table import ELSEWHERE, Row, display, tell
-from scripts.plan import (
+from lib.runner import environment
+from lib.runner.live_table import ELSEWHERE, Row, display, tell
+from lib.runner.resume import (
     changes,
     grows,
     record_machine,
@@ -50,8 +48,10 @@ from scripts.plan import (
     unsettled,
     write_plan,
 )
+from lib.runner.scheduler import Scheduler, Stop
+from lib.storage.files import Locked, locked
+from lib.storage.run_dir import STATES, ResultsDir
 from scripts.results import write_summary
-from scripts.scheduler import Scheduler, Stop
 
 PLANNING = 30.0  # seconds that another runner may take to make its folder
 

@@ -15,7 +15,7 @@ from . import (
     training_memory,
     variants,
 )
-from .style import Picture, style
+from .style import Picture, plot_style
 
 #: What is drawn for each model, in the order in which reports show it.
 PICTURES: tuple[Callable[[Results], Picture], ...] = (
@@ -53,7 +53,7 @@ def draw(results: Results) -> Iterator[Picture]:
     Variants are compared in a picture of their own.
     """
     everything, results = results, results.plain()
-    with style():
+    with plot_style():
         if everything.study:
             yield variants.variants(everything)
         for picture in PICTURES:

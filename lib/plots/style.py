@@ -59,7 +59,7 @@ RC = {
 
 
 @contextmanager
-def style() -> Iterator[None]:
+def plot_style() -> Iterator[None]:
     """Our look and nobody else's: a user's matplotlibrc changes no picture."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()

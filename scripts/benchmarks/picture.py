@@ -36,7 +36,7 @@ def draw(result: dict[str, Any], path: str) -> bool:
             parts.setdefault(row["part"], []).append((float(size), row["milliseconds"] / 1000))
     if not parts:
         return False
-    with style.style():
+    with style.plot_style():
         figure = Figure(figsize=(13, 4.2), dpi=style.DPI, layout="constrained")
         figure.suptitle(f"How cost grows · {result['device']} · torch {result['torch']}", x=0.01, ha="left")
         *epochs, tables = figure.subplots(1, len(EPOCHS) + 1)

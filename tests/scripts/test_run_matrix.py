@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.scripts.standin import (
+from tests.helpers.fake_tree import (
     ROOT,
     RUNS,
     THREE_RUNS,

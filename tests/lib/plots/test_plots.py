@@ -71,7 +71,7 @@ def test_titles_name_the_figure_of_memory(tmp_path: Path) -> None:
         assert picture.figure is not None
         return " ".join(picture.figure.texts[0].get_text().split())
 
-    with style.style():
+    with style.plot_style():
         assert "counted from the tensors" in title(memory_vs_accuracy.memory_vs_accuracy(on_cpu))
         assert "allocator peak" in title(memory_vs_accuracy.memory_vs_accuracy(on_gpu))
         assert "host memory" in title(gpu_memory.memory_timeline(on_cpu))

@@ -63,7 +63,7 @@ def names_in(ax: Axes) -> list[Annotation]:
 
 def test_variants_that_change_memory_stand_beside_their_plain_runs_and_others_are_counted(study: Path) -> None:
     results = small(study)
-    with style.style():
+    with style.plot_style():
         by_category = memory_breakdown.memory_by_category(results)
         compared = gpu_memory.memory_comparison(results)
         scatter = memory_vs_accuracy.memory_vs_accuracy(results)
@@ -115,7 +115,7 @@ def test_samples_of_a_variant_are_not_kept_but_their_mean_and_peak_are(study: Pa
     results = small(study)
     assert not any(run.samples for run in results.runs if run.variant)
     assert all(run.summary["sampled_in_training"]["process_mib"]["peak"] > 480 for run in results.runs)
-    with style.style():
+    with style.plot_style():
         timeline = gpu_memory.memory_timeline(results)
     upper, lower = timeline.figure.axes
     assert "Samples over time are kept of plain runs only." in timeline.missing
@@ -127,7 +127,7 @@ def test_the_mode_of_a_whole_matrix_is_named_in_rows_and_legends(tmp_path: Path)
     folder = make_results(tmp_path, [("adamw", "none", 0.0), ("adamwprune", "state", 0.7)])
     change(folder / "lenet5_adamwprune_state_70" / "config.yaml", mode="lean")
     results = small(folder)
-    with style.style():
+    with style.plot_style():
         picture = gpu_memory.memory_comparison(results)
     assert "AdamWPrune state, lean" in rows_of(picture.figure.axes[0])
     assert "state, lean" in [entry.get_label() for row in style.keys(results.groups, results) for entry in row]
@@ -157,7 +157,7 @@ def test_dense_runs_are_not_compared_at_a_sparsity_and_variants_with_the_plain_r
 
 def test_names_beside_points_leave_no_axes_and_cover_neither_each_other_nor_a_marker(tmp_path: Path) -> None:
     results = small(make_results(tmp_path, compare_matrix(), epochs=3))
-    with style.style():
+    with style.plot_style():
         picture = memory_vs_accuracy.memory_vs_accuracy(results)
         picture.png()
         for ax in picture.figure.axes:
@@ -172,7 +172,7 @@ def test_names_beside_points_leave_no_axes_and_cover_neither_each_other_nor_a_ma
 
 def test_the_marker_of_a_single_run_is_whole(tmp_path: Path) -> None:
     results = small(make_results(tmp_path, [("adamwprune", "state", 0.7)]))
-    with style.style():
+    with style.plot_style():
         for ax in memory_vs_accuracy.memory_vs_accuracy(results).figure.axes:
             (point,) = [line.get_xydata()[0] for line in ax.get_lines() if line.get_marker() == "D"]
             across, up = ax.transAxes.inverted().transform(ax.transData.transform(point))
@@ -187,7 +187,7 @@ def test_names_of_points_that_touch_stand_together_from_top_to_bottom() -> None:
 def test_a_long_command_in_capitals_leaves_no_picture(study: Path) -> None:
     variants = "; ".join(f"V{i}: ADAMWPRUNE_RANKING=LAYER_ADAPTIVE" for i in range(9))
     change(study / "matrix.yaml", overrides={"VARIANTS": variants})
-    with style.style():
+    with style.plot_style():
         picture = gpu_memory.memory_comparison(small(study))
         picture.png()
         (notes,) = [text for text in picture.figure.texts if text.get_text().startswith("made by")]

@@ -26,7 +26,7 @@ def rows_of(figure: Figure) -> list[str]:
 def test_one_sparsity_gives_a_row_for_each_configuration_with_its_dense_run(tmp_path: Path) -> None:
     runs = [("sgd", "movement", 0.7), ("adamw", "none", 0.0), ("adamw", "magnitude", 0.7), ("adamwprune", "state", 0.7)]
     results = small(make_results(tmp_path, runs, seeds=2))
-    with style.style():
+    with style.plot_style():
         picture = accuracy_vs_sparsity.accuracy_vs_sparsity(results)
     assert picture.figure.texts[0].get_text() == "Accuracy at 70 % sparsity"
     assert rows_of(picture.figure) == ["AdamWPrune state", "AdamW magnitude", "SGD movement"]
@@ -41,14 +41,14 @@ def test_one_sparsity_gives_a_row_for_each_configuration_with_its_dense_run(tmp_
 
 def test_two_sparsities_give_lines_over_sparsity(tmp_path: Path) -> None:
     results = small(make_results(tmp_path, [("adamwprune", "state", 0.7), ("adamwprune", "state", 0.9)]))
-    with style.style():
+    with style.plot_style():
         picture = accuracy_vs_sparsity.accuracy_vs_sparsity(results)
     assert picture.figure.axes[0].get_xlabel().startswith("sparsity") and not picture.missing
 
 
 def test_numbers_and_colours_of_layers_are_both_sparsities(tmp_path: Path) -> None:
     results = small(make_results(tmp_path, [("adamwprune", "state", 0.5), ("adamwprune", "state", 0.9)]))
-    with style.style():
+    with style.plot_style():
         map_of_layers, bar = layer_sparsity.layer_sparsity(results).figure.axes
     (image,) = map_of_layers.images
     held = np.array([[run.metrics[-1]["layer_sparsity"][name] for name in LAYERS] for run in results.runs])
@@ -64,7 +64,7 @@ def test_numbers_and_colours_of_layers_are_both_sparsities(tmp_path: Path) -> No
 @pytest.mark.parametrize("logarithmic", [True, False])
 def test_the_name_of_the_threshold_stays_in_its_panel(cut: int, logarithmic: bool) -> None:
     edges = np.geomspace(1e-6, 1, 41) if logarithmic else np.linspace(-1, 1, 41)
-    with style.style():
+    with style.plot_style():
         figure = Figure(figsize=(12.6, 3.4))
         ax = figure.subplots(1, 3)[2]
         layer_sparsity._draw_histogram(ax, edges, np.full(40, 10.0), np.where(np.arange(40) < cut, 10.0, 0.0))

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.scripts.standin import (
+from tests.helpers.fake_tree import (
     RUNS,
     THREE_RUNS,
     alive,

@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
-from lib.config import kconfig
-from lib.config.run_config import ConfigError, RunConfig, differences
-from lib.config.symbols import Symbols
-from lib.storage.files import Locked, locked, read_json, write_atomic, write_json
-from lib.storage.project import ROOT
-from lib.storage.run_dir import ResultsDir, RunDir
-from lib.storage.safe_yaml import parse_yaml
+from ..config import kconfig
+from ..config.run_config import ConfigError, RunConfig, differences
+from ..config.symbols import Symbols
+from ..storage.files import Locked, locked, read_json, write_atomic, write_json
+from ..storage.project import ROOT
+from ..storage.run_dir import ResultsDir, RunDir
+from ..storage.safe_yaml import parse_yaml
 
 SETTLED = ("done", "diverged")  # training a diverged run again would end the same way
 

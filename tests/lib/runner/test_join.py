@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from lib.storage.files import Locked
-from tests.scripts.standin import (
+from tests.helpers.fake_tree import (
     RUNS,
     THREE_RUNS,
     behave,

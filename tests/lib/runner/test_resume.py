@@ -6,8 +6,8 @@ import pytest
 
 from lib.config import kconfig
 from lib.results.load import load
-from scripts.plan import chosen_by
-from tests.scripts.standin import ROOT, THREE_RUNS, folders, make_tree, run
+from lib.runner.resume import chosen_by
+from tests.helpers.fake_tree import ROOT, THREE_RUNS, folders, make_tree, run
 
 
 def test_an_unchanged_preset_is_named(tmp_path):

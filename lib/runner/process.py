@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lib.config.run_config import RunConfig
-from lib.monitor.sampling import JOBS
-from lib.storage.files import read_json_lines
-from lib.storage.run_dir import RunDir
+from ..config.run_config import RunConfig
+from ..monitor.sampling import JOBS
+from ..storage.files import read_json_lines
+from ..storage.run_dir import RunDir
 
 INTERRUPTED_CODES = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 

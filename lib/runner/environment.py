@@ -32,7 +32,7 @@ def cores() -> int:
 
 def gpus() -> list[str]:
     """Names of the GPUs that torch's device "cuda" can mean here (NVIDIA, AMD)."""
-    from lib.monitor import devices
+    from ..monitor import devices
 
     found = devices.visible(devices.find(), os.environ)
     return [device.name for device in found if device.vendor in ("nvidia", "amd")]

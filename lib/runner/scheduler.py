@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lib.storage.files import Locked
-from scripts.children import Child
-from scripts.live_table import ELSEWHERE, Plain, Row, silence
-from scripts.plan import settled, write_run
+from ..storage.files import Locked
+from .live_table import ELSEWHERE, Plain, Row, silence
+from .process import Child
+from .resume import settled, write_run
 
 TICK = 0.05  # seconds between looks at the children
 REDRAW = 0.5  # seconds between looks at their results

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.config.run_config import RunConfig
-from lib.storage.files import read_json
-from lib.storage.run_dir import RunDir
+from ..config.run_config import RunConfig
+from ..storage.files import read_json
+from ..storage.run_dir import RunDir
 
 ELSEWHERE = "elsewhere"  # another runner has it in hand
 

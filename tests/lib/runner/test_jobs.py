@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.standin import (
+from tests.helpers.fake_tree import (
     ROOT,
     RUNS,
     THREE_RUNS,
@@ -125,7 +125,7 @@ def test_make_twice_at_once_and_in_parallel_trains_nothing_twice(tree):
 def test_a_torch_built_for_cpus_only_is_told_apart(monkeypatch, tmp_path):
     from types import SimpleNamespace
 
-    from scripts import environment
+    from lib.runner import environment
 
     (tmp_path / "version.py").write_text(
         "__version__ = '2.99.0+cpu'\ncuda: str | None = None\nhip: str | None = None\n"
@@ -143,7 +143,8 @@ def test_automatic_jobs_fill_the_cores_and_share_a_gpu_as_far_as_its_memory_goes
     from dataclasses import dataclass
 
     from lib.memory_estimate import gpu_packing
-    from scripts import environment, run_matrix
+    from lib.runner import environment
+    from scripts import run_matrix
 
     @dataclass
     class Asked:
