@@ -40,19 +40,19 @@ unexport $(typed)
 ##@ Train
 .PHONY: all
 all: packages ## train what is configured (no .config: the quickstart preset), then summary, graphs and report
-	$(Q)exec $(python) scripts/everything.py $(overrides)
+	$(Q)exec $(python) scripts/pipeline.py $(overrides)
 
 .PHONY: continue
 continue: packages ## go on with an interrupted matrix
-	$(Q)exec $(python) scripts/everything.py --continue $(overrides)
+	$(Q)exec $(python) scripts/pipeline.py --continue $(overrides)
 
 .PHONY: join
 join: packages ## train beside other runners of the same runs: on another GPU, or another machine
-	$(Q)exec $(python) scripts/everything.py --join $(overrides)
+	$(Q)exec $(python) scripts/pipeline.py --join $(overrides)
 
 .PHONY: rerun
 rerun: packages ## train everything again, into a new results folder
-	$(Q)exec $(python) scripts/everything.py --rerun $(overrides)
+	$(Q)exec $(python) scripts/pipeline.py --rerun $(overrides)
 
 .PHONY: data
 data: packages ## fetch the data sets that the configuration needs

@@ -50,9 +50,9 @@ def main(argv: list[str]) -> int:
     path = ROOT / "results" / f"bench-{time.strftime('%Y%m%d-%H%M%S')}.json"
     path.parent.mkdir(exist_ok=True)
     write_atomic(path, json.dumps(result, indent=1) + "\n")
-    from scripts.benchmarks import picture
+    from scripts.benchmarks import plot
 
-    picture.draw(result, str(path.with_suffix(".png")))
+    plot.draw(result, str(path.with_suffix(".png")))
     show(result, old)
     print(f"\nwritten to {path.relative_to(ROOT)}")
     return 0

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lib.optimizers.adamwprune import AdamWPrune
 from resnet18.model import ResNet18
-from scripts.benchmarks.pairs import Row, in_turn
+from scripts.benchmarks.interleaved import Row, in_turn
 
 SPARSITIES = (0.0, 0.7, 0.9)
 WAYS = {"foreach": {"foreach": True}, "fused": {"fused": True}}

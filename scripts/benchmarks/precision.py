@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from resnet18.model import ResNet18
-from scripts.benchmarks.pairs import Row, in_turn
+from scripts.benchmarks.interleaved import Row, in_turn
 
 BATCH = 128
 

@@ -17,8 +17,8 @@ from lib.optimizers.adamwprune import AdamWPrune
 from lib.storage.run_dir import RunDir
 from lib.training.trainer import Training
 from resnet18.train import build_model
-from scripts.benchmarks.loop import small_config
-from scripts.benchmarks.pairs import Row, in_turn
+from scripts.benchmarks.interleaved import Row, in_turn
+from scripts.benchmarks.training_loop import small_config
 
 Batch = tuple[Tensor, Tensor]  # images and labels
 # Steps of one call: a GPU is given its work ahead of time, and only the last step is waited for.

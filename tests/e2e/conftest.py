@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e import harness
-from tests.e2e.harness import PRUNED, copy_tree, matrix, runs, settings
+from tests.helpers import make_runner
+from tests.helpers.make_runner import PRUNED, copy_tree, matrix, runs, settings
 
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory):
     """The copy of the code that all matrices of these tests are trained with."""
-    harness.TREE = copy_tree(tmp_path_factory.mktemp("tree"))
-    return harness.TREE
+    make_runner.TREE = copy_tree(tmp_path_factory.mktemp("tree"))
+    return make_runner.TREE
 
 
 @pytest.fixture(scope="session")

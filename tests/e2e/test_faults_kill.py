@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.e2e.harness import (
+from tests.helpers.make_runner import (
     PRUNED,
     copy_tree,
     end,

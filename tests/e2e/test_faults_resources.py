@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from tests.e2e.harness import (
+from tests.helpers.make_runner import (
     ROOT,
     copy_tree,
     end,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.e2e.harness import copy_tree, epochs, only_run, status
+from tests.helpers.make_runner import copy_tree, epochs, only_run, status
 
 
 def test_one_make_trains_draws_and_reports_in_an_odd_place_through_a_linked_config(tmp_path):

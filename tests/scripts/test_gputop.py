@@ -21,8 +21,8 @@ from lib.monitor.host import Host, Watched
 from lib.monitor.recording import LineFile, load
 from lib.monitor.sampling import Ownership, Sampler, moments
 from scripts import gputop
-from tests.scripts.fake_nvml import FakeNvml, device, process
-from tests.scripts.recorded import write
+from tests.helpers.fake_nvml import FakeNvml, device, process
+from tests.helpers.gpu_recordings import write
 
 TOOL = Path(gputop.__file__)
 NOWHERE = Path("/nowhere")

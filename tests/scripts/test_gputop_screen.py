@@ -19,8 +19,8 @@ from lib.monitor.screen import History, page
 from lib.monitor.snapshot import snapshot
 from lib.monitor.summary import summarize
 from scripts import gputop
-from tests.scripts.fake_nvml import FakeNvml, device, process
-from tests.scripts.recorded import unpack, write
+from tests.helpers.fake_nvml import FakeNvml, device, process
+from tests.helpers.gpu_recordings import unpack, write
 from tests.scripts.test_gputop import NOWHERE, lines
 
 

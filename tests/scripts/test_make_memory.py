@@ -17,7 +17,7 @@ from lib.memory_estimate.estimator import MOMENTS, Prediction, Predictor
 from lib.memory_estimate.table import text
 from lib.monitor import devices, nvidia
 from scripts import memory
-from tests.scripts.fake_nvml import FakeNvml, device
+from tests.helpers.fake_nvml import FakeNvml, device
 
 ROOT = Path(memory.__file__).resolve().parents[1]
 MIB = 2**20

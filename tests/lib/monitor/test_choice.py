@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lib.monitor.devices import find, hidden, label, named, visible
-from tests.scripts.fake_nvml import MIB, FakeNvml, device
-from tests.scripts.recorded import unpack
+from tests.helpers.fake_nvml import MIB, FakeNvml, device
+from tests.helpers.gpu_recordings import unpack
 
 
 @pytest.mark.parametrize(

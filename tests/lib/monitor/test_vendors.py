@@ -11,8 +11,8 @@ import pytest
 from lib.monitor import amd, intel, nvidia
 from lib.monitor.devices import READINGS, find, named
 from lib.monitor.host import Host
-from tests.scripts.fake_nvml import MIB, FakeNvml, device, process
-from tests.scripts.recorded import unpack, write
+from tests.helpers.fake_nvml import MIB, FakeNvml, device, process
+from tests.helpers.gpu_recordings import unpack, write
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def test_a_signal_while_pictures_are_drawn_ends_quietly_too_and_the_drawing_with
     drawing = "import os, time; print('drawing', os.getpid(), flush=True); time.sleep(60)\n"
     (tree / "scripts/update_graphs.py").write_text(drawing)
     process = subprocess.Popen(
-        [sys.executable, str(tree / "scripts/everything.py"), *THREE_RUNS],
+        [sys.executable, str(tree / "scripts/pipeline.py"), *THREE_RUNS],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

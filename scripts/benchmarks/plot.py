@@ -1,6 +1,6 @@
 """The picture of how cost grows, from a file that bench.py wrote.
 
-usage: python -m scripts.benchmarks.picture FILE.json    draw FILE.png again
+usage: python -m scripts.benchmarks.plot FILE.json    draw FILE.png again
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from lib.results.load import load
 from lib.storage.run_dir import RunDir
 from lib.training.trainer import Training, train
 from scripts import report, results, update_graphs
-from scripts.benchmarks.loop import MODELS, small_config
-from scripts.benchmarks.pairs import Row, in_turn
+from scripts.benchmarks.interleaved import Row, in_turn
+from scripts.benchmarks.training_loop import MODELS, small_config
 
 BATCHES, WIDTHS, IMAGES, RUNS = (64, 128, 256, 512), (8, 16, 32), (1024, 2048, 4096), (10, 100, 1000)
 

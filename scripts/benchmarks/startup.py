@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from scripts.benchmarks.pairs import Row, in_turn
+from scripts.benchmarks.interleaved import Row, in_turn
 
 ROOT = Path(__file__).resolve().parents[2]
 

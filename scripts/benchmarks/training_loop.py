@@ -22,7 +22,7 @@ from lib.data import dataset as datasets
 from lib.storage.run_dir import RunDir
 from lib.training.trainer import Training
 from resnet18.train import build_model as resnet18
-from scripts.benchmarks.pairs import Row, in_turn
+from scripts.benchmarks.interleaved import Row, in_turn
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = {"lenet5": lenet5, "resnet18": resnet18}
