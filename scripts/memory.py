@@ -16,7 +16,6 @@ Exit code: 0, 1 where a run could not be predicted (the others are shown all the
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import re
 import sys
@@ -31,6 +30,7 @@ from lib.config.run_config import ConfigError, RunConfig
 from lib.data.sources import DataError
 from lib.memory_estimate.gpu_packing import MIB, available_mib
 from lib.memory_estimate.table import text
+from lib.training.models import load_build_model
 
 if TYPE_CHECKING:
     from lib.memory_estimate.estimator import Prediction
@@ -102,7 +102,7 @@ def predict(runs: Iterable[RunConfig], gpu_mib: float | None) -> tuple[list[Pred
     """
     from lib.memory_estimate.estimator import Predictor
 
-    predictor = Predictor(lambda model: importlib.import_module(f"{model}.train").build_model)
+    predictor = Predictor(load_build_model)
     found: list[Prediction] = []
     batches: dict[str, int] = {}
     failed: Failures = {}

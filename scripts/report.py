@@ -30,6 +30,7 @@ from lib.results.load import find, load
 from lib.results.records import Results, Run, number
 from lib.storage.files import write_atomic
 from lib.storage.run_dir import ResultsDir, RunDir
+from lib.training.models import train_module
 from scripts import results, update_graphs
 
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -126,7 +127,9 @@ def command_of(run: Run) -> str:
     path = run.path.resolve()
     path = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     again = path.parent.with_name(f"{path.parent.name}-again") / path.name
-    return shlex.join(["python", "-m", f"{run.model}.train", "--config", f"{path}/config.yaml", "--output", str(again)])
+    return shlex.join(
+        ["python", "-m", train_module(run.model), "--config", f"{path}/config.yaml", "--output", str(again)]
+    )
 
 
 def run_section(run: Run) -> str:

@@ -16,6 +16,7 @@ from ..config.run_config import RunConfig
 from ..monitor.sampling import JOBS
 from ..storage.files import read_json_lines
 from ..storage.run_dir import RunDir
+from ..training.models import train_script
 
 INTERRUPTED_CODES = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 
@@ -42,7 +43,7 @@ class Child:
         self.started = time.monotonic()
         self.killed_before = kernel_kills()
         self.usage: Any = None
-        command = [sys.executable, str(root / config.model / "train.py")]
+        command = [sys.executable, str(train_script(config.model, root))]
         command += ["--config", str(run.config.absolute()), "--output", str(run.path.absolute())]
         environment = {**os.environ, "ADAMWPRUNE_PARENT": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
         environment[JOBS] = str(jobs)

@@ -27,7 +27,7 @@ from ..storage.project import ROOT
 from ..storage.run_dir import RunDir
 
 if TYPE_CHECKING:
-    from .trainer import BuildModel
+    from .models import BuildModel
 
 PARENT = "ADAMWPRUNE_PARENT"  # set by the matrix runner: the run ends when that process does
 

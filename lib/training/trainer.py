@@ -26,10 +26,9 @@ from .progress import Diverged, Interrupted, Progress, Stop
 from .summary import summarise
 
 if TYPE_CHECKING:
-    from ..data.dataset import Data
+    from .models import BuildModel
     from .tensorboard import Events
 
-BuildModel = Callable[[RunConfig, "Data"], nn.Module]
 Say = Callable[[str], None]
 
 

@@ -1,6 +1,9 @@
-"""The models are those that the papers and the published figures speak of."""
+"""The models are those that the papers and the published figures speak of, and are found by their names alone."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,6 +12,8 @@ from torch.nn import functional as F
 
 from lenet5.model import LeNet5
 from lib.pruning.prunable import prunable_parameters
+from lib.storage.project import ROOT
+from lib.training.models import load_build_model, train_module, train_script
 from resnet18.model import ResNet18
 
 
@@ -56,3 +61,15 @@ def test_resnet18_stem_keeps_the_resolution_and_the_stages_halve_it_three_times(
 def test_pooling_before_relu_is_the_same_function() -> None:
     x = torch.randn(2, 3, 8, 8)
     assert torch.equal(F.relu(F.max_pool2d(x, 2)), F.max_pool2d(F.relu(x), 2))
+
+
+@pytest.mark.parametrize("model", ["lenet5", "resnet18"])
+def test_a_model_is_found_by_its_name(model: str) -> None:
+    assert train_script(model) == ROOT / model / "train.py" and train_script(model).is_file()
+    assert load_build_model(model).__module__ == train_module(model) == f"{model}.train"
+
+
+def test_where_a_model_lies_is_told_without_torch() -> None:
+    code = "import sys, lib.training.models as m; m.train_script('lenet5'); print('torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert told == "False\n"
