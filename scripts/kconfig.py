@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 from lib.config import kconfig, matrix
 from lib.config.assignment import override, unknown_names
-from lib.config.run_config import ConfigError
+from lib.config.errors import ConfigError
 from lib.config.schema import nearest
 from lib.results.text_table import reader_left
 from lib.storage.files import write_atomic

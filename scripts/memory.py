@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.config.errors import ConfigError
 from lib.config.matrix import load_matrix
-from lib.config.run_config import ConfigError, RunConfig
+from lib.config.run_config import RunConfig
 from lib.data.sources import DataError
 from lib.memory_estimate.gpu_packing import MIB, available_mib
 from lib.memory_estimate.table import text

@@ -29,8 +29,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lib.config import kconfig
+from lib.config.errors import ConfigError
 from lib.config.matrix import default_config, load_matrix
-from lib.config.run_config import ConfigError, RunConfig
+from lib.config.run_config import RunConfig
 from lib.config.symbols import Symbols
 from lib.data.sources import DataError
 from lib.data.sources import check as check_data

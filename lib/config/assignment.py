@@ -1,19 +1,17 @@
 """Assigning values to symbols without trusting that they took effect.
 
 Kconfig takes a bad line in silence. Here each assignment is compared with what its symbol became, and every
-difference gets its reason. No import of torch, nor of kconfiglib.
+difference gets its reason. No import of torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 
 from .fragment import Assignment
 from .schema import Spec, nearest
-
-if TYPE_CHECKING:
-    from .symbols import Symbols
+from .symbols import Symbols
 
 # What `make MODEL=lenet5,resnet18` ticks: one box of every name, the other boxes of the axis off.
 AXES = {"MODEL": "MODEL", "OPTIMIZER": "OPTIMIZER", "PRUNING_METHOD": "PRUNING"}
@@ -49,6 +47,13 @@ def override(symbols: Symbols, overrides: Mapping[str, str], where: str = "comma
         wrong[name] = wrong[name] or ", or ".join(dict.fromkeys(_without_effect(symbols, name, text)))
     told = [name for name in overrides if wrong[name]]
     return [f"{where}: {name}={overrides[name]}: {wrong[name]}" for name in told]
+
+
+@contextlib.contextmanager
+def changed(symbols: Symbols, values: Mapping[str, str]) -> Iterator[list[str]]:
+    """Assign `values` as if typed for the length of a block, and yield what is wrong with them."""
+    with symbols.restored():
+        yield override(symbols, values)
 
 
 def _assign(symbols: Symbols, name: str, text: str) -> str | None:

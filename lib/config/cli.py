@@ -12,7 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import kconfig
-from .run_config import FIELD_TYPES, PAIRS, ConfigError, RunConfig, legal, problems, run_config, symbol_of
+from .assignment import changed
+from .errors import ConfigError
+from .resolve import PAIRS, legal, problems, run_config, symbol_of
+from .run_config import FIELD_TYPES, RunConfig
 from .schema import Value, as_text, nearest
 from .symbols import Symbols
 
@@ -85,7 +88,7 @@ def from_defaults(symbols: Symbols, model: str, options: dict[str, str]) -> RunC
     if wrong:
         raise ConfigError(wrong)
     # regrowth follows from the mode by default, and so from one that is typed; with_values tells where that is wrong
-    with symbols.changed({"ADAMWPRUNE_MODE": options["mode"]} if "mode" in options else {}):
+    with changed(symbols, {"ADAMWPRUNE_MODE": options["mode"]} if "mode" in options else {}):
         return run_config(symbols, model, optimizer, method, share, seed=0)
 
 

@@ -14,8 +14,8 @@ import kconfiglib
 from ..storage.files import write_atomic
 from ..storage.project import ROOT
 from .assignment import apply, override
+from .errors import ConfigError
 from .fragment import Assignment, parse
-from .run_config import ConfigError
 from .symbols import Symbols
 
 

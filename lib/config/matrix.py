@@ -20,9 +20,11 @@ import yaml
 from ..storage.project import ROOT
 from ..storage.safe_yaml import parse_yaml
 from . import variants
-from .assignment import override
+from .assignment import changed, override
+from .errors import ConfigError
 from .kconfig import defaults, load
-from .run_config import PAIRS, ConfigError, RunConfig, legal, run_config
+from .resolve import PAIRS, legal, run_config
+from .run_config import RunConfig
 from .schema import as_text, nearest
 from .symbols import Symbols
 
@@ -55,7 +57,7 @@ def expand(
         where = f"VARIANTS: {variant}: " if variant else ""
         if not concerned and combinations:
             wrong.append(f"{where}applies to no run: none of them reads all of {', '.join(settings)}")
-        with symbols.changed(settings) as refused:
+        with changed(symbols, settings) as refused:
             wrong += [where + problem.removeprefix("command line: ") for problem in refused]
             for combination in concerned:
                 try:

@@ -1,8 +1,6 @@
-"""One training run as a flat, frozen record; how its fields follow from the Kconfig symbols; YAML and back.
+"""One training run as a flat, frozen record; YAML and back; what may change when a run is resumed.
 
-For model M, optimizer O and pruning method P the field `f` has the value of the first symbol that exists among
-`M_O_F`, `M_F`, `O_F`, `P_F`, `F`. Where none exists the field does not apply to that run and is None.
-No import of torch.
+How its fields follow from the Kconfig symbols stands in resolve.py. No import of torch.
 """
 
 from __future__ import annotations
@@ -10,25 +8,14 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from ..storage.safe_yaml import parse_yaml
-from .schema import as_text, nearest
-
-if TYPE_CHECKING:
-    from .symbols import Symbols
-
-
-class ConfigError(Exception):
-    """A configuration that cannot be used: every problem found, one sentence each."""
-
-    def __init__(self, problems: Iterable[str]):
-        self.problems = list(problems)
-        super().__init__("\n".join(self.problems))
+from .errors import ConfigError
+from .schema import nearest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,128 +157,28 @@ PRUNING_FIELDS = frozenset(
 )
 
 
-#: What `legal` says, in words.
-PAIRS = "state goes with adamwprune only, the other methods with every other optimizer"
-
-
-def legal(optimizer: str, method: str) -> bool:
-    """State goes with AdamWPrune only, magnitude and movement with all the others, none with every optimizer."""
-    return method == "none" or (method == "state") == (optimizer == "adamwprune")
-
-
-def candidates(model: str, optimizer: str, method: str, field: str) -> list[str]:
-    """Names of the symbols that may hold `field` for this run, the most specific first."""
-    prefixes = (f"{model}_{optimizer}_", f"{model}_", f"{optimizer}_", f"{method}_", "")
-    return [(prefix + field).upper() for prefix in prefixes]
-
-
-def symbol_of(symbols: Symbols, model: str, optimizer: str, method: str, field: str) -> str | None:
-    """The symbol that gives `field` its value in this run, or None where the field does not apply."""
-    if method == "none" and field in PRUNING_FIELDS:
-        return None
-    key = (model, optimizer, method, field)
-    if key not in symbols.found:
-        names = candidates(model, optimizer, method, field)
-        symbols.found[key] = next((name for name in names if name in symbols), None)
-    return symbols.found[key]
-
-
-def run_config(
-    symbols: Symbols,
-    model: str,
-    optimizer: str,
-    method: str,
-    sparsity: float,
-    seed: int,
-    seed_in_name: bool = False,
-) -> RunConfig:
-    """The run of these five axes with every other field from the symbols. ConfigError where a value is not allowed.
-
-    `sparsity` is the share of prunable weights that end as zeros, 0 to 1; it counts for nothing without pruning.
-    """
-    values: dict[str, Any] = {
-        "model": model,
-        "optimizer": optimizer,
-        "pruning_method": method,
-        "target_sparsity": 0.0 if method == "none" else float(sparsity),
-        "seed": seed,
-        "seed_in_name": seed_in_name,
-    }
-    for field in FIELD_TYPES:
-        if field not in AXIS_FIELDS:
-            name = symbol_of(symbols, model, optimizer, method, field)
-            values[field] = None if name is None else symbols.value(name)
-    lacking = [field for field in REQUIRED_FIELDS if values[field] is None]
-    if lacking:
-        raise ConfigError([f"{model} with {optimizer}: no symbol gives {field}" for field in lacking])
-    config = RunConfig(**values)
-    if found := problems(symbols, config):
-        raise ConfigError(f"{config.run_id}: {problem}" for problem in found)
-    return config
-
-
-def problems(symbols: Symbols, config: RunConfig) -> list[str]:
-    """Every value of `config` that is missing or not allowed by Kconfig, and every pair that contradicts each other."""
-    wrong = [
-        f"{axis}={value}: unknown, allowed {', '.join(symbols.axis(prefix))}"
-        for axis, prefix, value in (
-            ("model", "MODEL", config.model),
-            ("optimizer", "OPTIMIZER", config.optimizer),
-            ("pruning", "PRUNING", config.pruning_method),
-        )
-        if value not in symbols.axis(prefix)
-    ]
-    if wrong:  # then it is not known which fields apply
-        return wrong
-    if not legal(config.optimizer, config.pruning_method):
-        return [f"pruning_method={config.pruning_method}: {PAIRS}"]
-    for field in FIELD_TYPES:
-        if field not in ("model", "optimizer", "pruning_method"):
-            name = symbol_of(symbols, config.model, config.optimizer, config.pruning_method, field)
-            wrong += _problem(symbols, config, field, name)
-    return wrong + _contradictions(config)
-
-
-def _problem(symbols: Symbols, config: RunConfig, field: str, name: str | None) -> list[str]:
-    """What is wrong with one field, whose symbol is `name` (None: it does not apply to such a run)."""
-    value = getattr(config, field)
-    if value is None:
-        expected = name is not None and (field != "exponent" or config.criterion == "fisher")  # only fisher has one
-        return [f"{field}: missing"] if expected else []
-    if name is None:
-        if field in AXIS_FIELDS:
-            return []
-        return [f"{field}={as_text(value)}: does not apply to {config.optimizer} with {config.pruning_method}"]
-    spec = symbols.spec(name)
-    try:
-        spec.parse(as_text(value))
-    except ValueError as error:
-        return [f"{field}={as_text(value)}: {error}, allowed {spec.allowed} ({name})"]
-    return []
-
-
-def _contradictions(config: RunConfig) -> list[str]:
-    found = []
-    start, end, floor = config.pruning_start, config.pruning_end, config.min_density
-    if start is not None and end is not None and start > end:
-        found.append(f"pruning_start={start}: after pruning_end={end}, allowed 0 to pruning_end")
-    if config.pruning_method == "none" and config.target_sparsity:
-        found.append(f"target_sparsity={config.target_sparsity}: needs a pruning method")
-    if floor is not None and config.target_sparsity + floor > 1 + 1e-9:
-        found.append(
-            f"target_sparsity={config.target_sparsity}: leaves less than min_density={floor} of every layer, "
-            f"allowed 0 to {1 - floor:g}"
-        )
-    if config.mode == "lean" and config.criterion != "fisher":
-        found.append(f"criterion={config.criterion}: not fisher, by which lean mode ranks, allowed fisher")
-    if config.mode == "lean" and config.regrowth:
-        found.append(f"regrowth={config.regrowth}: not 0, but in lean mode nothing pruned returns, allowed 0")
-    return found
-
-
 def differences(a: RunConfig, b: RunConfig) -> list[str]:
     """Names of the fields in which two runs differ, in their order."""
     return [name for name in FIELD_TYPES if getattr(a, name) != getattr(b, name)]
+
+
+def check_resumable(before: RunConfig, now: RunConfig) -> None:
+    """Raise ConfigError unless a run that was started as `before` may be resumed as `now`."""
+    reasons = []
+    for name in not_resumable(before, now):
+        was, is_now = getattr(before, name), getattr(now, name)
+        rule = "they may only grow" if name == "epochs" else "choose another output folder"
+        reasons.append(f"{name}={is_now}: this run was started with {was}; {rule}")
+    if reasons:
+        raise ConfigError(reasons)
+
+
+def not_resumable(before: RunConfig, now: RunConfig) -> list[str]:
+    """Names of the fields whose change keeps a run from being resumed.
+
+    Only the number of epochs may grow: any other change would make a run that no one could repeat.
+    """
+    return [name for name in differences(before, now) if name != "epochs" or now.epochs < before.epochs]
 
 
 def _typed(value: Any, kind: type) -> Any:

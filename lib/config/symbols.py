@@ -1,17 +1,17 @@
 """The symbols of the Kconfig menus: their values, what they may be, and the shorter names they go by.
 
-With ``kconf``, which reads and writes files of them, the only importer of kconfiglib; no import of torch.
+With kconfig.py, which reads and writes files of them, the only importer of kconfiglib; no import of torch.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import kconfiglib
 
-from .assignment import override
-from .run_config import FIELD_TYPES, ConfigError
+from .errors import ConfigError
+from .run_config import FIELD_TYPES
 from .schema import Spec, Value, float_spec
 
 # Symbols that shape the matrix and its folder, not a single run.
@@ -28,7 +28,6 @@ class Symbols:
         self._abbreviations: dict[str, list[str]] = {}
         self._axes: dict[str, list[kconfiglib.Symbol]] = {}
         self._typed: set[str] = set()
-        self.found: dict[tuple[str, str, str, str], str | None] = {}  # what config.symbol_of has looked up
 
     def __contains__(self, name: object) -> bool:
         symbol = self.kconfig.syms.get(name)
@@ -112,13 +111,13 @@ class Symbols:
         return " and ".join(dict.fromkeys(_unmet(self._choices.get(name) or self.kconfig.syms[name])))
 
     @contextlib.contextmanager
-    def changed(self, values: Mapping[str, str]) -> Iterator[list[str]]:
-        """The symbols with `values` assigned as on a command line (the problems are yielded); at the end as before."""
+    def restored(self) -> Iterator[None]:
+        """Give every symbol the value back that it has now when the block ends."""
         before = [(symbol, symbol.user_value) for symbol in self.kconfig.unique_defined_syms]
         chosen = [choice.user_selection for choice in self.kconfig.unique_choices]
         typed = set(self._typed)
         try:
-            yield override(self, values)
+            yield
         finally:
             self._typed = typed
             self.kconfig.unset_values()

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-from .run_config import AXIS_FIELDS, FIELD_TYPES, ConfigError, symbol_of
+from .errors import ConfigError
+from .resolve import symbol_of
+from .run_config import AXIS_FIELDS, FIELD_TYPES
 from .schema import nearest
-
-if TYPE_CHECKING:
-    from .symbols import Symbols
+from .symbols import Symbols, field_symbols
 
 _NAME = re.compile(r"(?!seed\d)[A-Za-z][A-Za-z0-9.+-]*")  # a part of a run id, which are joined by underscores
 
@@ -63,6 +62,4 @@ def concerns(symbols: Symbols, settings: dict[str, str], model: str, optimizer: 
 
 
 def _settings_of_runs(symbols: Symbols) -> set[str]:
-    from .symbols import field_symbols
-
     return {name for name, (field, _) in field_symbols(symbols).items() if field not in AXIS_FIELDS}

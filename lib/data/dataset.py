@@ -193,8 +193,8 @@ def evaluation_batches(
 
 def main(arguments: list[str]) -> int:
     """`make data`: exit 0, or 2 with one sentence for each dataset that is not usable."""
+    from ..config.errors import ConfigError
     from ..config.matrix import load_matrix
-    from ..config.run_config import ConfigError
 
     try:
         wrong = [argument for argument in arguments if "=" not in argument]

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from ..config import kconfig
-from ..config.run_config import ConfigError, RunConfig, differences
+from ..config.errors import ConfigError
+from ..config.run_config import RunConfig, not_resumable
 from ..config.symbols import Symbols
 from ..storage.files import Locked, locked, read_json, write_atomic, write_json
 from ..storage.project import ROOT
@@ -41,10 +42,9 @@ def changes(folder: ResultsDir, configs: list[RunConfig]) -> list[str]:
     keys: dict[str, list[str]] = {}
     for name, config in wanted.items():
         old = saved.get(name)
-        for key in differences(old, config) if old else ():
+        for key in not_resumable(old, config) if old else ():
             before, after = getattr(old, key), getattr(config, key)
-            if key != "epochs" or after < before:
-                keys.setdefault(f"{key}: {before} there, {after} here", []).append(name)
+            keys.setdefault(f"{key}: {before} there, {after} here", []).append(name)
     for text, names in keys.items():
         where = "" if len(names) == len(wanted) else f" ({names[0]}" + (", ..." if names[1:] else "") + ")"
         told.append(text + where)

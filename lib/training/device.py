@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..config.run_config import ConfigError
+from ..config.errors import ConfigError
 
 if TYPE_CHECKING:
     from ..config.run_config import RunConfig

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ..changes import refuse_changes
 from ..config import cli
-from ..config.run_config import ConfigError, RunConfig
+from ..config.errors import ConfigError
+from ..config.run_config import RunConfig, check_resumable
 from ..data.sources import DataError, check
 from ..monitor.process import Sampler
 from ..storage.files import Locked, write_atomic
@@ -65,7 +65,7 @@ def start(config: RunConfig, run: RunDir, build_model: BuildModel) -> int:
     """Check what a folder that is not new holds, then train. Raises ConfigError, or OSError, before anything starts."""
     if run.config.exists():
         before = RunConfig.from_yaml(run.config.read_text())
-        refuse_changes(before, config)
+        check_resumable(before, config)
         if run.read_status().get("state") == "done" and run.summary.exists() and before.epochs == config.epochs:
             print(f"{seen_from_here(run.path)} is done already: {config.epochs} epochs")
             return 0

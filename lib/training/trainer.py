@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import optimizers, pruning
-from ..changes import refuse_changes
-from ..config.run_config import RunConfig
+from ..config.run_config import RunConfig, check_resumable
 from ..data import dataset as datasets
 from ..memory import accounting
 from ..memory.allocator import Peaks
@@ -250,7 +249,7 @@ class Training:
         state = checkpoint.load(self.run, self.say)
         progress = self.progress
         if state is not None:
-            refuse_changes(RunConfig.from_yaml(state["config"]), self.config)
+            check_resumable(RunConfig.from_yaml(state["config"]), self.config)
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.pruner.load_state_dict(state["pruner"])

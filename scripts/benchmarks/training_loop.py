@@ -17,7 +17,8 @@ from torchvision import transforms
 from lenet5.train import build_model as lenet5
 from lib import optimizers
 from lib.config import kconfig
-from lib.config.run_config import RunConfig, run_config
+from lib.config.resolve import run_config
+from lib.config.run_config import RunConfig
 from lib.data import dataset as datasets
 from lib.storage.run_dir import RunDir
 from lib.training.trainer import Training

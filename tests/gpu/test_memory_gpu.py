@@ -20,7 +20,8 @@ import torch
 
 from lenet5.train import build_model as lenet5
 from lib.config import kconfig
-from lib.config.run_config import RunConfig, run_config
+from lib.config.resolve import run_config
+from lib.config.run_config import RunConfig
 from lib.data import dataset as datasets
 from lib.memory import accounting
 from lib.memory_estimate.estimator import Predictor

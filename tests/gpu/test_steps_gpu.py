@@ -14,7 +14,7 @@ from torch import nn
 
 from lenet5.train import build_model as lenet5
 from lib.config import kconfig
-from lib.config.run_config import run_config
+from lib.config.resolve import run_config
 from lib.data import dataset as datasets
 from lib.optimizers import sparse_state
 from lib.optimizers.adamwprune import AdamWPrune

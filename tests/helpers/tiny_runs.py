@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from lenet5.model import LeNet5
 from lib.config import kconfig
-from lib.config.run_config import RunConfig, run_config
+from lib.config.resolve import run_config
+from lib.config.run_config import RunConfig
 from lib.config.symbols import Symbols
 from lib.data import readers
 from lib.data.dataset import Data

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from lib.config import kconfig
-from lib.config.run_config import RunConfig, problems
+from lib.config.resolve import problems
+from lib.config.run_config import RunConfig
 from scripts.benchmarks import scaling
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lib.config import kconfig
-from lib.config.run_config import RunConfig, run_config
+from lib.config.resolve import run_config
+from lib.config.run_config import RunConfig
 from lib.memory_estimate import gpu_packing
 from lib.memory_estimate.estimator import MOMENTS, Prediction, Predictor
 from lib.memory_estimate.table import text

@@ -14,7 +14,7 @@ import pytest
 
 from lib import plots
 from lib.config import kconfig
-from lib.config.run_config import run_config
+from lib.config.resolve import run_config
 from lib.results import load, memory_estimates
 from lib.storage.project import ROOT
 from scripts import report, results, update_graphs

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lib.config.cli import parse
-from lib.config.run_config import ConfigError, RunConfig
+from lib.config.errors import ConfigError
+from lib.config.run_config import RunConfig
 
 
 def run(*options: str) -> RunConfig:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.config import kconfig
+from lib.config.errors import ConfigError
 from lib.config.fragment import parse
 from lib.config.kconfig import load
-from lib.config.run_config import ConfigError
 from lib.config.symbols import Symbols
 from lib.storage.project import ROOT
 

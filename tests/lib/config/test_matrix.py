@@ -7,9 +7,10 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lib.config.errors import ConfigError
 from lib.config.kconfig import load
 from lib.config.matrix import default_config, expand, from_yaml, load_matrix
-from lib.config.run_config import ConfigError, legal
+from lib.config.resolve import legal
 from lib.storage.project import ROOT
 
 PRESETS = {

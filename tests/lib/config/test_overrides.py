@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from lib.config.errors import ConfigError
 from lib.config.kconfig import load, save
 from lib.config.matrix import load_matrix
-from lib.config.run_config import ConfigError
 from lib.storage.project import ROOT
 
 

@@ -11,18 +11,10 @@ from hypothesis import strategies as st
 
 from lib.config import kconfig, matrix
 from lib.config.cli import with_values
+from lib.config.errors import ConfigError
 from lib.config.kconfig import load
-from lib.config.run_config import (
-    AXIS_FIELDS,
-    FIELD_TYPES,
-    PRUNING_FIELDS,
-    ConfigError,
-    RunConfig,
-    differences,
-    problems,
-    run_config,
-    symbol_of,
-)
+from lib.config.resolve import problems, run_config, symbol_of
+from lib.config.run_config import AXIS_FIELDS, FIELD_TYPES, PRUNING_FIELDS, RunConfig, differences
 from lib.config.symbols import MATRIX_SYMBOLS, field_symbols
 from lib.storage.project import ROOT
 
@@ -235,6 +227,6 @@ def test_axis_fields_are_fields():
 
 
 def test_configuration_needs_neither_torch_nor_time():
-    modules = "lib.config.kconfig, lib.config.matrix, lib.config.run_config"
-    code = f"import sys, {modules}; assert not {'torch', 'numpy'} & set(sys.modules)"
+    modules = "lib.config.kconfig, lib.config.matrix, lib.config.resolve"
+    code = f"import sys, {modules}; assert not {{'torch', 'numpy'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from lib.config.errors import ConfigError
 from lib.config.kconfig import load
 from lib.config.matrix import expand
-from lib.config.run_config import ConfigError, differences
+from lib.config.run_config import differences
 
 
 def runs(variants: str, **overrides: str):

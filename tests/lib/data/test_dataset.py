@@ -216,7 +216,7 @@ def test_data_dir_counts_from_the_root_of_the_project() -> None:
 
 
 def test_checks_and_command_line_do_not_import_torch() -> None:
-    modules = "lib.data.sources, lib.config.cli, lib.training.main, lib.changes"
+    modules = "lib.data.sources, lib.config.cli, lib.training.main, lib.config.resolve"
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 

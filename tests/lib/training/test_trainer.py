@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from lenet5.model import LeNet5
-from lib.config.run_config import ConfigError, RunConfig
+from lib.config.errors import ConfigError
+from lib.config.run_config import RunConfig
 from lib.data.dataset import Data
 from lib.storage.run_dir import RunDir
 from lib.training import checkpoint, device, lr_schedules
