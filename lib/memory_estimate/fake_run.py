@@ -117,7 +117,7 @@ def as_on_gpu() -> Iterator[None]:
     ways: tuple[tuple[Any, str, Any], ...] = (
         (masks, "positions", _positions_on_gpu),
         (masks, "exact_counts", _even_counts),
-        (cpu, "here", lambda tensor: False),
+        (cpu, "supports", lambda tensor: False),
         (score_histogram, "_tally", score_histogram._tally_by_scatter),
         (score_histogram, "_on_host", _alike_scores),
     )

@@ -150,7 +150,7 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], steps: 
 
 def _is_here(vector: Tensor, slope: Tensor, state: State) -> bool:
     """Whether compiled code takes this tensor."""
-    return all(map(cpu.here, (vector, slope, state["exp_avg"], state["exp_avg_sq"], state["row_avg_sq"])))
+    return all(map(cpu.supports, (vector, slope, state["exp_avg"], state["exp_avg_sq"], state["row_avg_sq"])))
 
 
 def _scales(slopes: Sequence[Tensor], states: Sequence[State], group: dict[str, Any]) -> Sequence[Tensor]:
@@ -214,14 +214,16 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float)
             part = vector[start:stop]
             yield fisher(part.float(), v, v, exponent).masked_fill_(is_pruned(part), -1.0)
 
-    fast = group["fused"] and exponent in sparse_state.ROOTS and cpu.here(weight) and cpu.here(state["exp_avg_sq"])
+    fast = (
+        group["fused"] and exponent in sparse_state.ROOTS and cpu.supports(weight) and cpu.supports(state["exp_avg_sq"])
+    )
     return compiled if fast else everywhere
 
 
 def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int]) -> None:
     """Carry the moments over to a new mask; a weight that is given moments starts with the second moment of its row."""
     rows = state["row_avg_sq"]
-    if not all(map(cpu.here, (weight, rows, state["exp_avg"], state["exp_avg_sq"]))):
+    if not all(map(cpu.supports, (weight, rows, state["exp_avg"], state["exp_avg_sq"]))):
         sparse_state.rebuild(weight, state, bits, kept, lambda start, stop: _spread(rows, weight, start, stop))
         return
     length = weight.numel() // rows.numel()
@@ -230,7 +232,7 @@ def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int]) -> None
         for (start, stop, first, last), number in zip(sparse_state.bounds(weight, state), kept, strict=True):
             before, after = (mask[start // 8 :] for mask in (state["mask"], bits))
             fresh = cpu.Rows(rows, length, start) if name == "exp_avg_sq" else None
-            cpu.join(before, after, old[first:last], fresh, stop - start, new[begin : begin + number])
+            cpu.gather_or_init(before, after, old[first:last], fresh, stop - start, new[begin : begin + number])
             begin += number
         state[name] = new
     sparse_state.set_mask(state, weight, bits, kept)

@@ -67,7 +67,7 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None
     for weight, state in tensors:
         vector, slope = masks.flat(weight.detach()), masks.flat(gradient(weight))
         held = (vector, slope, state["exp_avg"], state["exp_avg_sq"])
-        if group["fused"] and all(map(cpu.here, held)):
+        if group["fused"] and all(map(cpu.supports, held)):
             state["step"] += 1
             gradients.append(slope)
             compiled += compiled_slices(vector, slope, weight, state, group)
@@ -83,7 +83,7 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None
 
 def on_gpu(*tensors: Tensor) -> bool:
     """Whether the kernels of ``triton_step`` take these."""
-    return tensors[0].is_cuda and triton_step() is not None and triton_step().fits(*tensors)
+    return tensors[0].is_cuda and triton_step() is not None and triton_step().supports(*tensors)
 
 
 @cache
@@ -149,7 +149,7 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], criterion: Crite
             v = second_moment[first:last].float() / correction2
             yield criterion(values.float(), m, v, exponent)
 
-    fast = group["fused"] and cpu.here(weight) and cpu.here(state["exp_avg_sq"])
+    fast = group["fused"] and cpu.supports(weight) and cpu.supports(state["exp_avg_sq"])
     return compiled if roots and fast else survivors
 
 
@@ -186,8 +186,8 @@ def drop(weight: Tensor, state: State, keeps: Iterator[Tensor]) -> Tensor:
     """New bits: of the survivors only those that ``keeps`` (booleans per slice of survivors) keeps."""
     parts = []
     for (start, stop, first, last), keep in zip(bounds(weight, state), keeps, strict=True):
-        if cpu.here(weight):
-            parts.append(cpu.narrow(_bits(state.get("mask"), start, stop), keep, stop - start))
+        if cpu.supports(weight):
+            parts.append(cpu.repack_mask(_bits(state.get("mask"), start, stop), keep, stop - start))
             continue
         if "mask" in state:
             booleans = torch.zeros(stop - start, dtype=torch.bool, device=weight.device)
@@ -236,10 +236,10 @@ def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], fresh: 
         begin = 0
         for (start, stop, first, last), number in zip(bounds(weight, state), kept, strict=True):
             dense = old[first:last]
-            if fresh is None and cpu.here(dense) and cpu.here(new):
+            if fresh is None and cpu.supports(dense) and cpu.supports(new):
                 before, after = _bits(state.get("mask"), start, stop), _bits(bits, start, stop)
                 assert after is not None
-                cpu.carry(before, after, dense, new[begin : begin + number])
+                cpu.gather_kept(before, after, dense, new[begin : begin + number])
                 begin += number
                 continue
             if "mask" in state:

@@ -64,7 +64,7 @@ def positions(bits: Tensor, start: int, stop: int, kept: int | None = None) -> T
     """
     part = bits[start // 8 : packed_size(stop)]
     if bits.device.type == "cpu":
-        found = None if kept is None else cpu.positions(part, kept)
+        found = None if kept is None else cpu.bit_positions(part, kept)
         return _positions_by_numpy(part.numpy()) if found is None else found
     if kept is None:
         return unpack(bits, start, stop).nonzero().view(-1)

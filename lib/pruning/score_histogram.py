@@ -64,8 +64,8 @@ def count_upper_halves(layers: Sequence[Layer]) -> Counts:
     """Of all candidates. Raises NotFinite where a score is NaN or infinite."""
 
     def tally(scores: Tensor, _: int, counts: Tensor) -> None:
-        if cpu.here(scores):
-            cpu.tally(scores, counts)
+        if cpu.supports(scores):
+            cpu.histogram(scores, counts)
         else:
             _tally((keys_of(scores) >> 16) + HALF // 2, counts)
 
@@ -78,8 +78,8 @@ def count_lower_halves(layers: Sequence[Layer], upper: np.ndarray) -> Counts:
     """Of those candidates whose upper half is the layer's entry of ``upper``."""
 
     def tally(scores: Tensor, index: int, counts: Tensor) -> None:
-        if cpu.here(scores):
-            cpu.tally(scores, counts, int(upper[index]))
+        if cpu.supports(scores):
+            cpu.histogram(scores, counts, int(upper[index]))
             return
         keys = keys_of(scores)
         inside = (keys >> 16) + HALF // 2 == int(upper[index])

@@ -107,8 +107,8 @@ def kept(layer: Layer, threshold: Threshold) -> Iterator[Tensor]:
     """For each slice of ``layer.scores()`` the booleans of the candidates that survive."""
     ties_left: Tensor | int = threshold.ties
     for scores in layer.scores():
-        if cpu.here(scores):
-            keep, ties_left = cpu.keep(scores, threshold.key, int(ties_left))
+        if cpu.supports(scores):
+            keep, ties_left = cpu.select_kept(scores, threshold.key, int(ties_left))
             yield keep
             continue
         keys = keys_of(scores)

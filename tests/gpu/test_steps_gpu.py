@@ -58,7 +58,7 @@ def test_the_triton_step_is_used_and_agrees_with_torchs_operations(
     model = nn.Sequential(nn.Conv2d(8, 16, 3), nn.Conv2d(16, 700, 3), nn.Linear(24, 60))
     model = model.to("cuda", memory_format=layout)
     step = sparse_state.triton_step()
-    assert step is not None and step.fits(model[0].weight)
+    assert step is not None and step.supports(model[0].weight)
     calls = []
     for name in ("step", "scaled_step"):
         kernel = getattr(step, name)

@@ -91,7 +91,7 @@ def test_scaled_steps_agree_with_torchs_operations(density: float) -> None:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_a_ramp_ends_as_with_torchs_operations(layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch) -> None:
     """The optimizer as a GPU would drive it: the questions for the device are answered for it."""
-    monkeypatch.setattr(cpu, "here", lambda tensor: False)
+    monkeypatch.setattr(cpu, "supports", lambda tensor: False)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(8, 16, 3), nn.Conv2d(16, 24, 3), nn.Linear(24, 60)).to(memory_format=layout)
     plain = train(copy.deepcopy(model))

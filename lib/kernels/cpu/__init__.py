@@ -1,8 +1,8 @@
-"""Compiled loops over the bits of masks on the CPU, and Python's side of them. Never required: see ``build.py``.
+"""Call the compiled CPU loops over the bits of masks.
 
-Where no C compiler is found, or the folder for compiled files cannot be written, ``load()`` gives None and torch's and
-numpy's own operations do the work. Positions are the same either way; an AdamW step agrees to rounding, as torch's
-fused and unfused AdamW do.
+The loops are optional. Without a C compiler or a writable cache folder, ``load()`` returns None and the operations of
+torch and numpy do the work. Positions are identical either way; an AdamW step agrees to rounding, as the fused and
+unfused AdamW of torch do. Except for ``bit_positions``, call a function only on tensors that ``supports`` accepts.
 """
 
 from __future__ import annotations
@@ -19,19 +19,26 @@ from torch import Tensor
 
 from .build import load
 
-LEAST_SHARE = 1 << 17  # weights; waking a thread costs more than it saves for fewer
+MIN_SHARE = 1 << 17  # weights per thread; with fewer, waking the thread costs more than it saves
 
 
 class Settings(ctypes.Structure):
-    """``struct settings`` of step.h."""
+    """Mirror ``struct settings`` of step.h."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_float) for name in ("decay", "weight1", "beta2", "weight2", "root2", "eps", "step_size", "sign")
+    _fields_ = (
+        ("decay", ctypes.c_float),
+        ("one_minus_beta1", ctypes.c_float),
+        ("beta2", ctypes.c_float),
+        ("one_minus_beta2", ctypes.c_float),
+        ("sqrt_bias_correction2", ctypes.c_float),
+        ("eps", ctypes.c_float),
+        ("step_size", ctypes.c_float),
+        ("sign", ctypes.c_float),
     )
 
 
 class Slice(ctypes.Structure):
-    """``struct slice`` of step.h."""
+    """Mirror ``struct slice`` of step.h."""
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("w", "g", "m", "v", "bits")),
@@ -41,53 +48,56 @@ class Slice(ctypes.Structure):
 
 
 class Lean(ctypes.Structure):
-    """``struct lean`` of lean.c."""
+    """Mirror ``struct lean`` of lean.c."""
 
     _fields_ = (
         ("held", Slice),
         ("scales", ctypes.c_void_p),
-        *((name, ctypes.c_long) for name in ("length", "place")),
-        *((name, ctypes.c_float) for name in ("decay", "most")),
+        *((name, ctypes.c_long) for name in ("length", "offset")),
+        *((name, ctypes.c_float) for name in ("decay", "max_step")),
     )
 
     @property
     def size(self) -> int:
-        """How many weights the slice has."""
+        """Return the number of weights in the slice."""
         return int(self.held.size)
 
 
 class Rows(NamedTuple):
-    """What each row of a tensor holds for its weights, as a slice of the tensor sees it.
+    """Hold one value for each row of a tensor, addressed from a slice of that tensor.
 
     Attributes:
-        values: one float32 a row.
-        length: weights in a row, side by side in memory.
-        place: where in the tensor the slice starts.
+        values: one float32 for each row.
+        length: number of weights in a row; they are adjacent in memory.
+        offset: index of the first weight of the slice in the flattened tensor.
     """
 
     values: Tensor
     length: int
-    place: int
+    offset: int
 
 
-def positions(bits: Tensor, kept: int) -> Tensor | None:
-    """Positions (int64) of the ``kept`` ones among the bits (uint8, lowest bit first); None without a compiler."""
+def bit_positions(bits: Tensor, kept: int) -> Tensor | None:
+    """Return the indices (int64) of the ``kept`` set bits of ``bits`` (uint8, lowest bit first).
+
+    Returns None if the compiled code is not available.
+    """
     library = load()
     if library is None:
         return None
-    # eight places are written for every byte, if it has ones or not
-    where = torch.empty(kept + 8, dtype=torch.int64, device=bits.device)
-    library.ones(bits.data_ptr(), bits.numel(), where.data_ptr())
-    return where[:kept]
+    # the loop writes eight entries for every byte, however many of its bits are set
+    indices = torch.empty(kept + 8, dtype=torch.int64, device=bits.device)
+    library.bit_positions(bits.data_ptr(), bits.numel(), indices.data_ptr())
+    return indices[:kept]
 
 
 def fisher(weight: Tensor, v: Tensor, bits: Tensor | None, correction: float, roots: int) -> Tensor:
-    """``|w| * (v / correction)^(2^-roots)`` of a slice's survivors.
+    """Return ``|w| * (v / correction)^(2^-roots)`` of the surviving weights of a slice.
 
     Args:
         weight: flat weights of the slice, float32.
-        v: second moments of its survivors, float32.
-        bits: its mask; None where all survive.
+        v: second moments of the survivors, float32.
+        bits: mask of the slice; None if all weights survive.
         correction: ``1 - beta2^t``.
         roots: 1 or 2.
     """
@@ -98,67 +108,86 @@ def fisher(weight: Tensor, v: Tensor, bits: Tensor | None, correction: float, ro
 
 
 def fisher_lean(weight: Tensor, v: Tensor, bits: Tensor, powers: Rows, correction: float, roots: int) -> Tensor:
-    """The same of all weights of a slice; those without a ``v`` of their own take their row's power of ``v_hat``.
+    """Return ``|w| * v_hat^(2^-roots)`` of all weights of a slice, and -1 for pruned ones, which are -0.0.
 
-    A pruned weight, which is -0.0, has the score -1.
+    Args:
+        weight: flat weights of the slice, float32.
+        v: second moments of the weights whose bit is set, float32.
+        bits: mask of the weights that hold moments.
+        powers: ``v_hat^(2^-roots)`` of each row, for the weights that hold no moments.
+        correction: ``1 - beta2^t``, for ``v``.
+        roots: 1 or 2.
     """
     scores = torch.empty_like(weight)
     _library().fisher_lean(
-        weight.data_ptr(), v.data_ptr(), bits.data_ptr(), powers.values.data_ptr(), powers.length, powers.place,
+        weight.data_ptr(), v.data_ptr(), bits.data_ptr(), powers.values.data_ptr(), powers.length, powers.offset,
         weight.numel(), correction, roots, scores.data_ptr(),
     )  # fmt: skip
     return scores
 
 
-def tally(scores: Tensor, counts: Tensor, upper: int | None = None) -> None:
-    """Count the keys of float32 scores (see ``pruning.counting``) into int32 ``counts``: upper halves or lower ones."""
+def histogram(scores: Tensor, counts: Tensor, upper: int | None = None) -> None:
+    """Add to ``counts`` how often each half key of the float32 scores occurs (keys: see ``pruning.score_histogram``).
+
+    Args:
+        scores: float32.
+        counts: int32, one entry for each value of half a key; changed in place.
+        upper: None counts upper halves; a number counts the lower halves of the keys with that upper half.
+    """
     scores = scores.contiguous()
-    _library().tally(scores.data_ptr(), scores.numel(), -1 if upper is None else upper, counts.data_ptr())
+    _library().histogram(scores.data_ptr(), scores.numel(), -1 if upper is None else upper, counts.data_ptr())
 
 
-def keep(scores: Tensor, key: int, ties: int) -> tuple[Tensor, int]:
-    """Which of the float32 scores have a key above ``key``, or that key after the first ``ties`` with it; ties left."""
+def select_kept(scores: Tensor, key: int, ties: int) -> tuple[Tensor, int]:
+    """Return which scores (float32) are kept, as booleans, and how many ties are left to prune.
+
+    Scores with a key above ``key`` are kept; of those with that key, all but the first ``ties``.
+    """
     scores = scores.contiguous()
     kept = torch.empty_like(scores, dtype=torch.bool)
-    left = _library().keep(scores.data_ptr(), scores.numel(), key, ties, kept.data_ptr())
+    left = _library().select_kept(scores.data_ptr(), scores.numel(), key, ties, kept.data_ptr())
     return kept, left
 
 
-def carry(old: Tensor | None, new: Tensor, values: Tensor, out: Tensor) -> None:
-    """Of the float32 values of a slice's survivors those that survive in the ``new`` bits too, into ``out``.
+def gather_kept(old: Tensor | None, new: Tensor, values: Tensor, out: Tensor) -> None:
+    """Copy into ``out`` the values of those weights whose bit is still set in ``new``.
 
-    ``old`` None: the values are those of all weights. No bit may be new in ``new``.
+    Args:
+        old: mask that says which weights ``values`` belong to; None if to all of them.
+        new: mask with no bit that is not in ``old``.
+        values: float32, one for each set bit of ``old``.
+        out: float32, one for each set bit of ``new``.
     """
     mask = None if old is None else old.data_ptr()
-    _library().carry(mask, new.data_ptr(), new.numel(), values.data_ptr(), out.data_ptr())
+    _library().gather_kept(mask, new.data_ptr(), new.numel(), values.data_ptr(), out.data_ptr())
 
 
-def join(old: Tensor, new: Tensor, values: Tensor, fresh: Rows | None, size: int, out: Tensor) -> None:
-    """As ``carry``, for a slice of ``size`` weights, but bits may be new: they take their row's value, or zero."""
-    rows = (fresh.values.data_ptr(), fresh.length, fresh.place) if fresh else (None, size, 0)
-    _library().join(old.data_ptr(), new.data_ptr(), values.data_ptr(), *rows, size, out.data_ptr())
+def gather_or_init(old: Tensor, new: Tensor, values: Tensor, fresh: Rows | None, size: int, out: Tensor) -> None:
+    """Do what ``gather_kept`` does, and initialize newly set bits with the value of their row in ``fresh``, or zero."""
+    rows = (fresh.values.data_ptr(), fresh.length, fresh.offset) if fresh else (None, size, 0)
+    _library().gather_or_init(old.data_ptr(), new.data_ptr(), values.data_ptr(), *rows, size, out.data_ptr())
 
 
-def narrow(old: Tensor | None, keep: Tensor, size: int) -> Tensor:
-    """The bits of a slice of ``size`` weights after only those survivors that ``keep`` (bool) says are kept."""
+def repack_mask(old: Tensor | None, keep: Tensor, size: int) -> Tensor:
+    """Return the mask of a slice of ``size`` weights that keeps those set bits of ``old`` whose ``keep`` is true."""
     new = torch.empty((size + 7) // 8, dtype=torch.uint8, device=keep.device)
     mask = None if old is None else old.data_ptr()
-    _library().narrow(mask, keep.data_ptr(), keep.numel(), new.numel(), new.data_ptr())
+    _library().repack_mask(mask, keep.data_ptr(), keep.numel(), new.numel(), new.data_ptr())
     return new
 
 
-def here(tensor: Tensor) -> bool:
-    """Whether the compiled functions take this tensor: float32 on the CPU, and a compiler there."""
+def supports(tensor: Tensor) -> bool:
+    """Return whether the compiled functions accept this tensor: float32, on the CPU, and the library is available."""
     return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and load() is not None
 
 
 def step(slices: Sequence[Slice]) -> None:
-    """AdamW's update of the survivors of the slices, in place, on as many threads as torch uses."""
+    """Update the surviving weights of the slices by AdamW, in place, on as many threads as torch uses."""
     _run(_library().adamw_compact, slices)
 
 
 def lean_step(slices: Sequence[Lean]) -> None:
-    """The same, and gradient steps of the weights that hold no moments."""
+    """Update the weights with moments by AdamW, and those without by a scaled gradient step, in place."""
     _run(_library().lean_step, slices)
 
 
@@ -166,7 +195,7 @@ def _run(function: Callable[[Any, int], None], slices: Sequence[Any]) -> None:
     shares = _shares(slices, torch.get_num_threads())
     if len(shares) == 1:
         function(shares[0], len(shares[0]))
-    else:  # ctypes gives the interpreter lock away, so that the shares really run side by side
+    else:  # ctypes releases the interpreter lock, so that the shares run in parallel
         list(_threads(len(shares)).map(lambda share: function(share, len(share)), shares))
 
 
@@ -177,9 +206,12 @@ def _library() -> ctypes.CDLL:
 
 
 def _shares(slices: Sequence[Any], threads: int) -> list[Any]:
-    """The slices in order, as arrays with about the same number of weights: one a thread, if there is enough to do."""
+    """Divide the slices, in order, into one array for each thread with about the same number of weights.
+
+    With fewer than ``MIN_SHARE`` weights for each thread, fewer threads are used.
+    """
     total = sum(part.size for part in slices)
-    number = max(min(threads, total // LEAST_SHARE), 1)
+    number = max(min(threads, total // MIN_SHARE), 1)
     shares: list[list[Any]] = [[] for _ in range(number)]
     seen = 0
     for part in slices:
@@ -189,15 +221,15 @@ def _shares(slices: Sequence[Any], threads: int) -> list[Any]:
 
 
 def settings(step: int, group: dict[str, Any]) -> Settings:
-    """The numbers of AdamW's step number ``step`` with a parameter group's settings."""
+    """Return the coefficients of step number ``step`` of AdamW with the settings of a parameter group."""
     beta1, beta2 = group["betas"]
     rate = float(group["lr"])
     return Settings(
         decay=1 - rate * group["weight_decay"],
-        weight1=1 - beta1,
+        one_minus_beta1=1 - beta1,
         beta2=beta2,
-        weight2=1 - beta2,
-        root2=(1 - beta2**step) ** 0.5,
+        one_minus_beta2=1 - beta2,
+        sqrt_bias_correction2=(1 - beta2**step) ** 0.5,
         eps=group["eps"],
         step_size=-rate / (1 - beta1**step),
         sign=-1.0 if group["maximize"] else 1.0,
@@ -209,5 +241,5 @@ def _threads(number: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(number, thread_name_prefix="adamwprune")
 
 
-if hasattr(os, "register_at_fork"):  # a forked process has none of the threads
+if hasattr(os, "register_at_fork"):  # a forked process does not inherit the threads
     os.register_at_fork(after_in_child=_threads.cache_clear)

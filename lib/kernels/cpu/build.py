@@ -21,14 +21,14 @@ _TYPES = {"p": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctyp
 _ARGUMENTS = {
     "adamw_compact": "pl",
     "lean_step": "pl",
-    "ones": "plp",
+    "bit_positions": "plp",
     "fisher": "ppplfip",
     "fisher_lean": "pppplllfip",
-    "tally": "plip",
-    "keep": "plilp",
-    "carry": "pplpp",
-    "join": "pppplllp",
-    "narrow": "ppllp",
+    "histogram": "plip",
+    "select_kept": "plilp",
+    "gather_kept": "pplpp",
+    "gather_or_init": "pppplllp",
+    "repack_mask": "ppllp",
 }
 
 
@@ -45,7 +45,7 @@ def load() -> ctypes.CDLL | None:
     for name, arguments in _ARGUMENTS.items():
         function = getattr(library, name)
         function.argtypes = [_TYPES[letter] for letter in arguments]
-        function.restype = ctypes.c_long if name in ("ones", "keep") else None
+        function.restype = ctypes.c_long if name in ("bit_positions", "select_kept") else None
     return library
 
 

@@ -7,9 +7,9 @@
 struct lean {
     struct slice held;   /* for those that do: their mask, moments and settings */
     const float *scales; /* for the others: what the gradients of each row of the tensor are multiplied by */
-    long length, place;  /* of a row; of the slice's first weight in the tensor */
+    long length, offset; /* of a row; of the slice's first weight in the tensor */
     float decay;         /* lr * weight_decay */
-    float most;          /* how far a gradient moves a weight at most */
+    float max_step;      /* how far a gradient moves a weight at most */
 };
 
 static float without_of[256][8]; /* 1 for each zero of a byte */
@@ -21,11 +21,11 @@ __attribute__((constructor)) static void fill_table(void)
             without_of[byte][bit] = (byte >> bit & 1) ? 0.0f : 1.0f;
 }
 
-/* For each of count weights from place on the entry of its row. */
-static void spread(const float *rows, long length, long place, int count, float *out)
+/* For each of count weights from offset on the entry of its row. */
+static void spread(const float *rows, long length, long offset, int count, float *out)
 {
-    const float *row = rows + place / length;
-    long left = length - place % length;
+    const float *row = rows + offset / length;
+    long left = length - offset % length;
     for (int done = 0; done < count; row++, left = length) {
         const int end = left < count - done ? done + (int)left : count;
         for (; done < end; done++)
@@ -75,17 +75,18 @@ static void scaled_block(const struct lean *s, long start, int length)
     const uint8_t *bits = s->held.bits + start / 8;
     float *restrict w = s->held.w + start;
     const float *restrict g = s->held.g + start;
-    spread(s->scales, s->length, s->place + start, length, scale);
+    spread(s->scales, s->length, s->offset + start, length, scale);
 #ifdef __AVX512F__
     if (length == BLOCK) {
-        const __m512 decay = _mm512_set1_ps(s->decay), most = _mm512_set1_ps(s->most);
+        const __m512 decay = _mm512_set1_ps(s->decay), max_step = _mm512_set1_ps(s->max_step);
         const __m512i pruned = _mm512_set1_epi32(INT32_MIN);
         for (int i = 0; i < BLOCK; i += 16) {
             const __m512 here = _mm512_loadu_ps(w + i);
             const uint16_t held = (uint16_t)(bits[i / 8] | bits[i / 8 + 1] << 8);
             const uint16_t rest = (uint16_t)~held & _mm512_cmpneq_epi32_mask(_mm512_castps_si512(here), pruned);
             const __m512 step = _mm512_loadu_ps(g + i) * _mm512_loadu_ps(scale + i);
-            const __m512 change = _mm512_max_ps(-most, _mm512_min_ps(most, step)) + decay * here; /* NaN stays */
+            const __m512 clipped = _mm512_max_ps(-max_step, _mm512_min_ps(max_step, step)); /* NaN stays */
+            const __m512 change = clipped + decay * here;
             _mm512_mask_storeu_ps(w + i, rest, here - change);
         }
         return;
@@ -95,7 +96,8 @@ static void scaled_block(const struct lean *s, long start, int length)
         memcpy(without + 8 * byte, without_of[bits[byte]], sizeof without_of[0]);
     for (int i = 0; i < length; i++) {
         const float step = g[i] * scale[i];
-        const float change = (step > s->most ? s->most : step < -s->most ? -s->most : step) + s->decay * w[i];
+        const float clipped = step > s->max_step ? s->max_step : step < -s->max_step ? -s->max_step : step;
+        const float change = clipped + s->decay * w[i];
         w[i] -= without[i] != 0.0f && !is_pruned(w[i]) ? change : 0.0f;
     }
 }
@@ -111,9 +113,9 @@ void lean_step(const struct lean *slices, long number)
         }
 }
 
-/* |w| * v_hat^(2^-roots) of all weights, -1 where they are pruned. Where no moments are held v_hat^(2^-roots) is that of the row, given in powers;
- * v and its correction are those of the others. */
-void fisher_lean(const float *w, const float *v, const uint8_t *bits, const float *powers, long length, long place,
+/* |w| * v_hat^(2^-roots) of all weights, -1 where they are pruned. v and its correction are those of the weights that
+ * hold moments; for the others v_hat^(2^-roots) is that of their row, given in powers. */
+void fisher_lean(const float *w, const float *v, const uint8_t *bits, const float *powers, long length, long offset,
                  long size, float correction, int roots, float *scores)
 {
     float held[BLOCK + 16];
@@ -125,7 +127,7 @@ void fisher_lean(const float *w, const float *v, const uint8_t *bits, const floa
         if (roots == 2)
             for (int i = 0; i < count; i++)
                 held[i] = sqrtf(held[i]);
-        spread(powers, length, place + start, block, scores + start);
+        spread(powers, length, offset + start, block, scores + start);
         scatter(held, bits + start / 8, block, scores + start);
         for (int i = 0; i < block; i++)
             scores[start + i] = is_pruned(w[start + i]) ? -1.0f : fabsf(w[start + i] * scores[start + i]);
@@ -134,8 +136,8 @@ void fisher_lean(const float *w, const float *v, const uint8_t *bits, const floa
 }
 
 /* Moments for the ones among fresh: those that the ones among old have, and for the others their row's (NULL: zero). */
-void join(const uint8_t *old, const uint8_t *fresh, const float *from, const float *rows, long length, long place,
-          long size, float *to)
+void gather_or_init(const uint8_t *old, const uint8_t *fresh, const float *from, const float *rows, long length,
+                    long offset, long size, float *to)
 {
     float held[BLOCK + 16], all[BLOCK], kept[BLOCK + 16];
     for (long start = 0; start < size; start += BLOCK) {
@@ -144,7 +146,7 @@ void join(const uint8_t *old, const uint8_t *fresh, const float *from, const flo
         memcpy(held, from, count * sizeof *from);
         from += count;
         if (rows)
-            spread(rows, length, place + start, block, all);
+            spread(rows, length, offset + start, block, all);
         else
             memset(all, 0, sizeof all);
         scatter(held, old + start / 8, block, all);

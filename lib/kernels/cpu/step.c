@@ -7,13 +7,13 @@ static void update(float *restrict w, const float *restrict g, float *restrict m
                    const struct settings *settings)
 {
     const struct settings p = *settings;
-    const float near = p.weight1 < 0.5f ? 1.0f : 0.0f; /* torch's lerp starts from the nearer end */
-    const float coefficient = p.weight1 - (1.0f - near);
+    const float near = p.one_minus_beta1 < 0.5f ? 1.0f : 0.0f; /* torch's lerp starts from the nearer end */
+    const float coefficient = p.one_minus_beta1 - (1.0f - near);
     for (int i = 0; i < count; i++) {
-        const float slope = g[i] * p.sign;
-        const float first = __builtin_fmaf(coefficient, slope - m[i], near != 0.0f ? m[i] : slope);
-        const float second = __builtin_fmaf(p.weight2 * slope, slope, v[i] * p.beta2);
-        const float denominator = sqrtf(second) / p.root2 + p.eps;
+        const float grad = g[i] * p.sign;
+        const float first = __builtin_fmaf(coefficient, grad - m[i], near != 0.0f ? m[i] : grad);
+        const float second = __builtin_fmaf(p.one_minus_beta2 * grad, grad, v[i] * p.beta2);
+        const float denominator = sqrtf(second) / p.sqrt_bias_correction2 + p.eps;
         m[i] = first;
         v[i] = second;
         w[i] = w[i] * p.decay + p.step_size * first / denominator;

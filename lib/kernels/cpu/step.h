@@ -4,9 +4,8 @@
 
 struct settings {
     float decay;         /* 1 - lr * weight_decay */
-    float weight1;       /* 1 - beta1 */
-    float beta2, weight2; /* beta2, 1 - beta2 */
-    float root2;         /* sqrt(1 - beta2^t) */
+    float one_minus_beta1, beta2, one_minus_beta2;
+    float sqrt_bias_correction2; /* sqrt(1 - beta2^t) */
     float eps;
     float step_size;     /* -lr / (1 - beta1^t) */
     float sign;          /* -1 to maximize */

@@ -3,7 +3,7 @@
 #include "bits.h"
 
 /* Positions of the ones among bits: up to 8 more places than there are ones are written to. Returns their number. */
-long ones(const uint8_t *bits, long bytes, int64_t *where)
+long bit_positions(const uint8_t *bits, long bytes, int64_t *where)
 {
     long found = 0;
     for (long byte = 0; byte < bytes; byte++) {
@@ -48,7 +48,7 @@ static inline int32_t key_of(float score)
 }
 
 /* Count the sortable keys of scores by their upper half or, of those with the given upper half, by their lower one. */
-void tally(const float *scores, long number, int upper, int32_t *counts)
+void histogram(const float *scores, long number, int upper, int32_t *counts)
 {
     for (long i = 0; i < number; i++) {
         const int32_t key = key_of(scores[i]);
@@ -61,7 +61,7 @@ void tally(const float *scores, long number, int upper, int32_t *counts)
 }
 
 /* Keep the scores whose key is higher than key, and those with that key after the first ties. Returns the ties left. */
-long keep(const float *scores, long number, int key, long ties, uint8_t *kept)
+long select_kept(const float *scores, long number, int key, long ties, uint8_t *kept)
 {
     if (ties == 0)
         for (long i = 0; i < number; i++)
@@ -77,7 +77,7 @@ long keep(const float *scores, long number, int key, long ties, uint8_t *kept)
 }
 
 /* Of the values of the ones among old (NULL: of all) those that are ones among fresh too. fresh has no ones beyond. */
-void carry(const uint8_t *old, const uint8_t *fresh, long bytes, const float *from, float *to)
+void gather_kept(const uint8_t *old, const uint8_t *fresh, long bytes, const float *from, float *to)
 {
     long byte = 0;
 #ifdef __AVX512F__
@@ -104,7 +104,7 @@ void carry(const uint8_t *old, const uint8_t *fresh, long bytes, const float *fr
 }
 
 /* New bits: those ones among old (NULL: of number weights all) whose entry of keep is true. */
-void narrow(const uint8_t *old, const uint8_t *keep, long number, long bytes, uint8_t *fresh)
+void repack_mask(const uint8_t *old, const uint8_t *keep, long number, long bytes, uint8_t *fresh)
 {
     const uint8_t *end = keep + number;
     long byte = 0;

@@ -43,12 +43,12 @@ def test_the_compiled_step_agrees_with_torchs_operations(
     sparsity: float, betas: tuple[float, float], maximize: bool, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(masks, "SLICE", 4096)  # two whole blocks of the compiled loop
-    monkeypatch.setattr(cpu, "LEAST_SHARE", 1000)
+    monkeypatch.setattr(cpu, "MIN_SHARE", 1000)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(75, 161), nn.Linear(161, 33)).to(torch.float32)
     settings = {"sparsity": sparsity, "betas": betas, "maximize": maximize, "ranking": "uniform", "exponent": 0.0}
-    assert cpu.here(model[0].weight)
+    assert cpu.supports(model[0].weight)
     compiled = after_training(copy.deepcopy(model), fused=True, **settings)
     plain = after_training(copy.deepcopy(model), fused=False, **settings)
     for first, second in zip(compiled, plain, strict=True):
@@ -63,7 +63,7 @@ def test_the_compiled_step_agrees_with_torchs_operations(
 def test_compiled_positions_are_numpys(content: bytes) -> None:
     bits = torch.tensor(list(content), dtype=torch.uint8)
     ones = np.flatnonzero(np.unpackbits(np.frombuffer(content, dtype=np.uint8), bitorder="little"))
-    found = cpu.positions(bits, len(ones))
+    found = cpu.bit_positions(bits, len(ones))
     assert found is not None and found.tolist() == ones.tolist()
 
 
@@ -96,11 +96,11 @@ def test_compiled_counts_are_torchs(values: list[float], chosen: int) -> None:
     keys = score_histogram.keys_of(scores).long()
     halves = (keys >> 16) + score_histogram.HALF // 2
     counts = torch.zeros(score_histogram.HALF + 1, dtype=torch.int32)
-    cpu.tally(scores, counts)
+    cpu.histogram(scores, counts)
     assert torch.equal(counts[:-1].long(), torch.bincount(halves, minlength=score_histogram.HALF))
     upper = int(halves[chosen % len(halves)])
     counts.zero_()
-    cpu.tally(scores, counts, upper)
+    cpu.histogram(scores, counts, upper)
     inside = (keys & 0xFFFF)[halves == upper]
     assert torch.equal(counts[:-1].long(), torch.bincount(inside, minlength=score_histogram.HALF))
 
@@ -112,7 +112,7 @@ def test_compiled_choices_are_torchs(values: list[float], chosen: int, ties: int
     keys = score_histogram.keys_of(scores)
     key = int(keys[chosen % len(keys)])
     rank = (keys == key).cumsum(0)
-    kept, left = cpu.keep(scores, key, ties)
+    kept, left = cpu.select_kept(scores, key, ties)
     assert torch.equal(kept, (keys > key) | ((keys == key) & (rank > ties)))
     assert left == max(ties - int((keys == key).sum()), 0)
 
@@ -128,10 +128,10 @@ def test_compiled_mask_updates_keep_the_bits_and_values_that_are_to_be_kept(
     keep = torch.rand(len(survivors)) < share
     expected = torch.zeros(size, dtype=torch.bool)
     expected[alive.nonzero().view(-1)[keep]] = True
-    new = cpu.narrow(old, keep, size)
+    new = cpu.repack_mask(old, keep, size)
     assert torch.equal(new, masks.pack(expected))
     out = torch.full((int(keep.sum()) + 1,), 7.0)
-    cpu.carry(old, new, survivors, out[:-1])
+    cpu.gather_kept(old, new, survivors, out[:-1])
     assert torch.equal(out[:-1], survivors[keep]) and out[-1] == 7.0
 
 
@@ -158,7 +158,7 @@ def test_compiled_rows_stand_in_for_weights_without_moments(
     wanted = torch.rand(size, generator=generator) < share
     for fresh, background in ((cpu.Rows(values, length, place), rows), (None, torch.zeros(size))):
         out = torch.full((int(wanted.sum()) + 1,), 7.0)
-        cpu.join(masks.pack(alive), masks.pack(wanted), v, fresh, size, out[:-1])
+        cpu.gather_or_init(masks.pack(alive), masks.pack(wanted), v, fresh, size, out[:-1])
         assert torch.equal(out[:-1], background.clone().masked_scatter_(alive, v)[wanted]) and out[-1] == 7.0
 
 
@@ -186,7 +186,7 @@ def test_states_of_another_type_than_the_weight_are_refused_as_torch_refuses_the
 @needs_compiler
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_process_steps_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, "LEAST_SHARE", 1000)
+    monkeypatch.setattr(cpu, "MIN_SHARE", 1000)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     model = nn.Linear(600, 1000, bias=False)
     optimizer = AdamWPrune(model.parameters(), sparsity=0.5, end_step=1, update_interval=1, fused=True)

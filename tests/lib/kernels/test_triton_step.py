@@ -32,12 +32,14 @@ def test_kernels_compile_for(backend: str, architecture: object, warp: int) -> N
     target = GPUTarget(backend, architecture, warp)
     where = {"table": "*i64", "counts": "*i32"}
     sizes = {"columns": 32, "block": triton_step.BLOCK}
-    names = ("lr", "weight_decay", "eps", "sign", "beta1", "beta2", "rest1", "rest2", "log1", "log2")
-    numbers = dict.fromkeys(names, "fp32")  # none is a constant: schedules change rates and betas at every step
+    names = ("lr", "weight_decay", "eps", "sign", "beta1", "beta2", "one_minus_beta1", "one_minus_beta2")
+    numbers = dict.fromkeys(
+        (*names, "log2_beta1", "log2_beta2"), "fp32"
+    )  # none is a constant: schedules change rates and betas at every step
     for kernel, arguments, fixed in (
         (triton_step._count, where, sizes),
         (triton_step._update, where | {"totals": "*i64"} | numbers, sizes),
-        (triton_step._scaled, {"table": "*i64", "decay": "fp32", "most": "fp32"}, sizes),
+        (triton_step._scaled_update, {"table": "*i64", "decay": "fp32", "max_step": "fp32"}, sizes),
     ):
         assert [p.name for p in kernel.params if p.is_constexpr] == list(fixed)
         signature = arguments | dict.fromkeys(fixed, "constexpr")

@@ -193,7 +193,7 @@ def test_movement_holds_scores_and_values_until_the_ramp_ends(predictor: Predict
 def test_what_a_mask_update_needs_beside_is_predicted_too(
     predictor: Predictor, tmp_path: Path, monkeypatch: Any, optimizer: str, method: str, changes: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(cpu, "here", lambda tensor: False)  # as on a GPU, which counts scores in another way
+    monkeypatch.setattr(cpu, "supports", lambda tensor: False)  # as on a GPU, which counts scores in another way
     monkeypatch.setattr(score_histogram, "_tally", score_histogram._tally_by_scatter)
     config = small(optimizer, method, **changes)
     training, _ = real_step(config, tmp_path)
