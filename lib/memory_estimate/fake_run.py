@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from .. import optimizers, pruning
 from ..config.run_config import RunConfig
 from ..data import dataset as datasets
 from ..data.dataset import Data
@@ -28,9 +27,10 @@ from ..memory.tracker import Bytes, LiveBytes
 from ..optimizers import lean, sparse_state
 from ..optimizers.adamwprune import AdamWPrune
 from ..pruning import masks, score_histogram
-from ..pruning.movement import Movement
+from ..pruning.movement import MovementPruner
 from ..pruning.pruner import MaskedPruner, Pruner
 from ..pruning.schedule import CubicSchedule
+from ..training.build import build_optimizer, build_pruner
 from ..training.device import DTYPES
 
 BuildModel = Callable[[RunConfig, Data], nn.Module]
@@ -200,8 +200,8 @@ def rehearse_step(config: RunConfig, build_model: BuildModel, stage: str) -> Byt
     with rehearsal() as live:
         model, data = build(config, build_model, live)
         steps = datasets.steps_per_epoch(data, replace(config, batch_size=128)) * config.epochs
-        optimizer = optimizers.build(config, model, steps)
-        pruner = pruning.build(config, model, optimizer, steps)
+        optimizer = build_optimizer(config, model, steps)
+        pruner = build_pruner(config, model, optimizer, steps)
         prunes = next((each for each in (optimizer, pruner) if isinstance(each, AdamWPrune | MaskedPruner)), None)
         schedule = prunes.schedule if prunes else None
         for weight in model.parameters():
@@ -258,7 +258,7 @@ def set_stage(optimizer: torch.optim.Optimizer, pruner: Pruner, stage: str) -> N
             sizes = {name: masks.packed_size(weight.numel()) for name, weight in pruner.weights.items()}
             pruner.masks = {name: torch.empty(size, dtype=torch.uint8) for name, size in sizes.items()}
         pruner.schedule = replace(pruner.schedule, start=NEVER, end=NEVER + 1)
-    if isinstance(pruner, Movement) and stage == "after":
+    if isinstance(pruner, MovementPruner) and stage == "after":
         pruner.learned.clear()
         pruner.values.clear()
 

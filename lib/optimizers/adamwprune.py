@@ -63,6 +63,7 @@ class AdamWPrune(Optimizer):
             its first steps are of ordinary size.
         foreach, fused, maximize: as in ``torch.optim.AdamW``. With ``fused`` the step of pruned tensors is compiled as
             well (C on the CPU, Triton on a GPU), where that can be built, and agrees to rounding.
+        schedule: a ready-made schedule, instead of ``sparsity``, ``start_step``, ``end_step`` and ``update_interval``.
 
     Raises:
         ValueError: naming the argument and its range, or the tensor that cannot be pruned.
@@ -90,6 +91,7 @@ class AdamWPrune(Optimizer):
         foreach: bool | None = None,
         fused: bool | None = None,
         maximize: bool = False,
+        schedule: CubicSchedule | None = None,
     ) -> None:
         checks.adam(lr, betas, eps, weight_decay)
         checks.ways(foreach, fused, lr)
@@ -103,11 +105,14 @@ class AdamWPrune(Optimizer):
             raise ValueError(f"criterion must be fisher in lean mode, got {criterion!r}")
         if mode == "lean" and regrowth:
             raise ValueError(f"regrowth must be 0 in lean mode, got {regrowth}")
-        if sparsity and end_step is None:
-            raise ValueError("end_step is needed when sparsity > 0: the optimizer step at which it is reached")
-        self.schedule = CubicSchedule(
-            sparsity, start_step, start_step + 1 if end_step is None else end_step, update_interval
-        )
+        if schedule is None:
+            if sparsity and end_step is None:
+                raise ValueError("end_step is needed when sparsity > 0: the optimizer step at which it is reached")
+            end_step = start_step + 1 if end_step is None else end_step
+            schedule = CubicSchedule(sparsity, start_step, end_step, update_interval)
+        elif sparsity or start_step or end_step is not None:
+            raise ValueError("give either schedule or sparsity, start_step and end_step, not both")
+        self.schedule = schedule
         self.rule = mask_updates.Rule(CRITERIA[criterion], exponent, ranking, min_density)
         self.mode = mode
         self.regrowth = regrowth
@@ -124,7 +129,7 @@ class AdamWPrune(Optimizer):
             "prunable": None,
         }
         super().__init__(params, defaults)
-        check_floors([part.weight.numel() for part in self._parts()], sparsity, min_density)
+        check_floors([part.weight.numel() for part in self._parts()], schedule.final, min_density)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As every optimizer's. A group with a tensor that AdamWPrune cannot work with is not added.

@@ -9,7 +9,7 @@ from . import masks
 from .pruner import MaskedPruner
 
 
-class Magnitude(MaskedPruner):
+class MagnitudePruner(MaskedPruner):
     """Score ``|w|``. Once pruned, a weight stays pruned: it scores below every survivor, even one that is zero."""
 
     def scores(self, name: str, start: int, stop: int) -> Tensor:

@@ -13,7 +13,7 @@ from .pruner import MaskedPruner
 from .schedule import CubicSchedule
 
 
-class Movement(MaskedPruner):
+class MovementPruner(MaskedPruner):
     """Weights that move away from zero win.
 
     The forward pass uses ``W' = W * M`` with the mask ``M`` of the highest scores ``S``. With the gradient of the loss

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .. import optimizers, pruning
 from ..config.run_config import RunConfig, check_resumable
 from ..data import dataset as datasets
 from ..memory import accounting
@@ -20,6 +19,7 @@ from ..pruning.score_histogram import NotFinite
 from ..storage.files import append_json, read_json_lines, write_atomic, write_json, write_json_lines
 from ..storage.run_dir import RunDir
 from . import checkpoint, device, lr_schedules, seeding
+from .build import build_optimizer, build_pruner
 from .inference import inference_test
 from .progress import Diverged, Interrupted, Progress, Stop
 from .summary import summarise
@@ -64,8 +64,8 @@ class Training:
         total_steps = config.epochs * self.steps
         layout = torch.channels_last if config.channels_last else torch.preserve_format
         self.model = build_model(config, self.data).to(self.device, memory_format=layout)  # type: ignore[call-overload]
-        self.optimizer = optimizers.build(config, self.model, total_steps)
-        self.pruner = pruning.build(config, self.model, self.optimizer, total_steps)
+        self.optimizer = build_optimizer(config, self.model, total_steps)
+        self.pruner = build_pruner(config, self.model, self.optimizer, total_steps)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.compute.precision == "fp16")
         self.progress = Progress()
         self.progress.loss = self.progress.loss.to(self.device)

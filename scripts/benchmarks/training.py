@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lib import optimizers
 from lib.config.run_config import RunConfig
 from lib.data import dataset as datasets
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.storage.run_dir import RunDir
+from lib.training.build import build_optimizer
 from lib.training.trainer import Training
 from resnet18.train import build_model
 from scripts.benchmarks.interleaved import Row, in_turn
@@ -55,7 +55,7 @@ def _others(training: Training, batches: list[Batch]) -> dict[str, torch.optim.O
     found: dict[str, torch.optim.Optimizer] = {}
     for name in ("sgd", "adam", "adamwadv", "adamwspam", "adamwprune"):
         config = small_config("resnet18", training.device, name)
-        found[name] = optimizers.build(config, training.model, 10**6)
+        found[name] = build_optimizer(config, training.model, 10**6)
     for sparsity in (0.7, 0.9):
         weights = list(training.model.parameters())
         pruned = AdamWPrune(weights, lr=1e-4, sparsity=sparsity, end_step=1, update_interval=1, fused=True)

@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision import transforms
 
 from lenet5.train import build_model as lenet5
-from lib import optimizers
 from lib.config import kconfig
 from lib.config.resolve import run_config
 from lib.config.run_config import RunConfig
 from lib.data import dataset as datasets
 from lib.storage.run_dir import RunDir
+from lib.training.build import build_optimizer
 from lib.training.trainer import Training
 from resnet18.train import build_model as resnet18
 from scripts.benchmarks.interleaved import Row, in_turn
@@ -69,7 +69,7 @@ def _epoch(config: RunConfig, rounds: int) -> list[Row]:
         training = Training(config, RunDir(Path(folder)), MODELS[config.model], None, lambda line: None)
         training.make_ready()
         batches = list(datasets.batches(training.data, config, epoch=0))
-        model, optimizer = training.model, optimizers.build(config, training.model, 10**6)
+        model, optimizer = training.model, build_optimizer(config, training.model, 10**6)
 
         def bare() -> None:
             model.train()

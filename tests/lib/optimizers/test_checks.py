@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lib.optimizers.adamwprune import AdamWPrune
+from lib.pruning import CubicSchedule
 from tests.lib.optimizers.test_adamwprune import assert_equal, net, run
 
 MODES = ("gradual", "lean", "dynamic")
@@ -137,3 +138,10 @@ def test_a_gradient_in_another_memory_order_than_its_weight_is_taken_rightly(spa
                 weight.grad = slope.t().contiguous().t() if turned and slope.dim() == 2 else slope
             optimizer.step()
     assert_equal(*models)
+
+
+def test_a_ready_made_schedule_is_used_as_it_is_and_excludes_the_numbers_it_is_made_of() -> None:
+    schedule = CubicSchedule(0.5, 2, 9, 3)
+    assert AdamWPrune(net().parameters(), schedule=schedule).schedule is schedule
+    with pytest.raises(ValueError, match="either schedule or sparsity"):
+        AdamWPrune(net().parameters(), sparsity=0.5, end_step=9, schedule=schedule)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lib.pruning import masks
-from lib.pruning.magnitude import Magnitude
-from lib.pruning.movement import Movement
+from lib.pruning.magnitude import MagnitudePruner
+from lib.pruning.movement import MovementPruner
 from lib.pruning.prunable import prunable_parameters
 from lib.pruning.pruner import MaskedPruner, Pruner
 from lib.pruning.schedule import CubicSchedule
@@ -50,7 +50,7 @@ def test_a_frozen_layer_is_not_prunable() -> None:
     assert list(prunable_parameters(model)) == ["0.weight", "5.weight"]
 
 
-@pytest.mark.parametrize("method", [Magnitude, Movement])
+@pytest.mark.parametrize("method", [MagnitudePruner, MovementPruner])
 def test_a_frozen_layer_is_left_as_it_is_and_not_counted(method: type[MaskedPruner]) -> None:
     model = net()
     model[3].requires_grad_(False)
@@ -63,7 +63,7 @@ def test_a_frozen_layer_is_left_as_it_is_and_not_counted(method: type[MaskedPrun
     assert size == 36 + 12 and pruner.sparsity() == 0.5
 
 
-@pytest.mark.parametrize("method", [Magnitude, Movement])
+@pytest.mark.parametrize("method", [MagnitudePruner, MovementPruner])
 @pytest.mark.parametrize("ranking", ["global", "layer_adaptive", "uniform", "erk"])
 def test_sparsity_is_exact_and_pruned_weights_stay_zero(method: type[MaskedPruner], ranking: str) -> None:
     model, optimizer, pruner = make(method, ranking)
@@ -75,7 +75,7 @@ def test_sparsity_is_exact_and_pruned_weights_stay_zero(method: type[MaskedPrune
 
 
 def test_magnitude_never_brings_a_weight_back() -> None:
-    model, optimizer, pruner = make(Magnitude)
+    model, optimizer, pruner = make(MagnitudePruner)
     gone: set[tuple[str, int]] = set()
     for step in range(10):
         train(model, optimizer, pruner, range(step, step + 1))
@@ -103,7 +103,7 @@ class OneWeightLayer(nn.Module):
 def test_movement_scores_are_minus_gradient_times_weight_summed_up() -> None:
     model = OneWeightLayer([1.0, -1.0, 2.0, -2.0])
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
-    pruner = Movement(model, optimizer, prunable_parameters(model), CubicSchedule(0.5, 0, 2, 1), "global", 0.0)
+    pruner = MovementPruner(model, optimizer, prunable_parameters(model), CubicSchedule(0.5, 0, 2, 1), "global", 0.0)
     model(torch.tensor([[1.0, 1.0, -1.0, 0.5]])).sum().backward()
     pruner.before_step()
     optimizer.step()
@@ -113,7 +113,7 @@ def test_movement_scores_are_minus_gradient_times_weight_summed_up() -> None:
 def test_movement_brings_a_weight_back_with_the_value_it_had() -> None:
     model = OneWeightLayer([1.0, 1.0, 1.0, 1.0])
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
-    pruner = Movement(model, optimizer, prunable_parameters(model), CubicSchedule(0.5, 0, 3, 1), "global", 0.0)
+    pruner = MovementPruner(model, optimizer, prunable_parameters(model), CubicSchedule(0.5, 0, 3, 1), "global", 0.0)
     inputs = [torch.tensor([[3.0, 2.0, -1.0, -1.0]]), torch.tensor([[-9.0, 2.0, 0.0, 0.0]]), torch.zeros(1, 4)]
     alive = []
     for batch in inputs:
@@ -129,7 +129,7 @@ def test_movement_brings_a_weight_back_with_the_value_it_had() -> None:
 
 
 def test_gradients_of_pruned_weights_are_zero_under_movement() -> None:
-    model, optimizer, pruner = make(Movement)
+    model, optimizer, pruner = make(MovementPruner)
     train(model, optimizer, pruner, range(9))  # one step past the last update: the mask was this one all along
     weight = model[3].weight
     assert weight.grad is not None
@@ -137,7 +137,7 @@ def test_gradients_of_pruned_weights_are_zero_under_movement() -> None:
 
 
 def test_movement_frees_scores_and_values_when_the_ramp_ends() -> None:
-    model, optimizer, pruner = make(Movement)
+    model, optimizer, pruner = make(MovementPruner)
     size = sum(weight.numel() for weight in pruner.weights.values())
     bits = sum(masks.packed_size(weight.numel()) for weight in pruner.weights.values())
     train(model, optimizer, pruner, range(7))
@@ -147,7 +147,7 @@ def test_movement_frees_scores_and_values_when_the_ramp_ends() -> None:
     assert pruner.memory_bytes()["optimizer_state"] == 4 * sum(p.numel() for p in model.parameters())
 
 
-@pytest.mark.parametrize("method", [Magnitude, Movement])
+@pytest.mark.parametrize("method", [MagnitudePruner, MovementPruner])
 @pytest.mark.parametrize("stop", [1, 5, 10])
 def test_resumed_training_goes_on_bit_for_bit(method: type[MaskedPruner], stop: int) -> None:
     whole, optimizer, pruner = make(method)
@@ -170,7 +170,7 @@ def test_floors_that_leave_too_little_are_named() -> None:
     model = net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(ValueError, match="min_density"):
-        Magnitude(model, optimizer, prunable_parameters(model), CubicSchedule(0.9, 0, 5, 1), "global", 0.5)
+        MagnitudePruner(model, optimizer, prunable_parameters(model), CubicSchedule(0.9, 0, 5, 1), "global", 0.5)
 
 
 def test_without_pruning_zeros_are_still_counted() -> None:
