@@ -1,6 +1,6 @@
 """What plain `make` does: train the configured matrix, then print its table, draw its pictures, write its report.
 
-    everything.py [--config FILE] [--continue | --rerun | --join] [NAME=value ...]
+    pipeline.py [--config FILE] [--continue | --rerun | --join] [NAME=value ...]
 
 The arguments are those of run_matrix.py. Failed runs do not keep the others from being shown. Exit code: that of
 run_matrix.py, or 1 where a table, picture or report could not be made.
@@ -8,16 +8,15 @@ run_matrix.py, or 1 where a table, picture or report could not be made.
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import FrameType
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lib.config.matrix import load_matrix
+from lib.training.stop import StopSignals
 from scripts import run_matrix
 
 SHOWN_BY = (["results.py", "summary"], ["update_graphs.py", "--only-results"], ["report.py"])
@@ -28,23 +27,21 @@ def main(argv: list[str] | None = None) -> int:
     code = run_matrix.main(argv)
     if code > 1:
         return code
-    signal.signal(signal.SIGTERM, _end)
     symbols, _ = load_matrix(ROOT, arguments.config, arguments.overrides)
     latest = ROOT / Path(symbols.text("RESULTS_DIR")).expanduser() / "latest"
-    for script, *words in SHOWN_BY:
-        command = [sys.executable, str(ROOT / "scripts" / script), *words, str(latest)]
-        try:
+    with StopSignals() as stop:
+        for script, *words in SHOWN_BY:
             # in a session of its own it does not hear of Ctrl-C, which ends it from here without a traceback
-            if subprocess.run(command, cwd=ROOT, start_new_session=True).returncode:
+            command = [sys.executable, str(ROOT / "scripts" / script), *words, str(latest)]
+            child = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+            stop.on_request = lambda number, child=child: child.kill()
+            if stop.count:  # before there was something to kill
+                child.kill()
+            if child.wait():
                 code = 1
-        except KeyboardInterrupt:
-            return 130
+            if stop.count:
+                return stop.exit_code
     return code
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    """On SIGTERM, as on Ctrl-C, whatever is drawing is killed first."""
-    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

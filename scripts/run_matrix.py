@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ from lib.data.sources import check as check_data
 from lib.memory_estimate import gpu_packing
 from lib.results.load import load
 from lib.runner import environment
-from lib.runner.live_table import ELSEWHERE, Row, display, tell
+from lib.runner.live_table import ELSEWHERE, Row, display, silence, tell
 from lib.runner.resume import (
     changes,
     grows,
@@ -49,9 +50,10 @@ from lib.runner.resume import (
     unsettled,
     write_plan,
 )
-from lib.runner.scheduler import Scheduler, Stop
+from lib.runner.scheduler import Scheduler
 from lib.storage.files import Locked, locked
 from lib.storage.run_dir import STATES, ResultsDir
+from lib.training.stop import StopSignals
 from scripts.results import write_summary
 
 PLANNING = 30.0  # seconds that another runner may take to make its folder
@@ -240,7 +242,7 @@ def run_all(folder: ResultsDir, wanted: Asked, joining: bool = False) -> int:
     kept = f", {len(rows) - len(todo)} of them kept from before" if len(rows) > len(todo) else ""
     tell(f"{count(len(rows))} into {shown(folder.path)}{kept}")
     terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
-    with Stop() as stop:
+    with StopSignals(on_request=lambda number: silence() if number == signal.SIGHUP else None) as stop:
         with display(rows, jobs, terminal) as view:
             Scheduler(ROOT, rows, jobs, view, stop, joining).run()
         remark = "the same command goes on from here" if stop.count else None

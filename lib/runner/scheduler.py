@@ -6,52 +6,16 @@ import contextlib
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 from ..storage.files import Locked
-from .live_table import ELSEWHERE, Plain, Row, silence
+from ..training.stop import StopSignals
+from .live_table import ELSEWHERE, Plain, Row
 from .process import Child
 from .resume import settled, write_run
 
 TICK = 0.05  # seconds between looks at the children
 REDRAW = 0.5  # seconds between looks at their results
 LOOK = 1.0  # seconds between looks for a run that nobody has in hand any more
-
-
-class Stop:
-    """Counts requests to stop, inside its `with` block: Ctrl-C, SIGTERM, and the terminal going away.
-
-    Once: the runs finish their step and save. Twice: everything ends at once.
-    """
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.number = 0  # of the first signal
-
-    def __enter__(self) -> Stop:
-        self.before = {number: signal.getsignal(number) for number in self.signals}
-        for number, handler in self.before.items():
-            # one that is ignored from outside stays ignored: nohup means it
-            if not (number == signal.SIGHUP and handler == signal.SIG_IGN):
-                signal.signal(number, self._asked)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _asked(self, number: int, _: Any) -> None:
-        if number == signal.SIGHUP:
-            silence()
-        self.count += 1
-        self.number = self.number or number
-
-    @property
-    def exit_code(self) -> int:
-        """130 after Ctrl-C, 143 after SIGTERM or a lost terminal, 0 if nobody asked to stop."""
-        return 0 if not self.count else 130 if self.number == signal.SIGINT else 143
 
 
 class Scheduler:
@@ -62,7 +26,7 @@ class Scheduler:
     that is not waits for what others have in hand, and goes on with it should they not finish it.
     """
 
-    def __init__(self, root: Path, rows: list[Row], jobs: int, view: Plain, stop: Stop, joining: bool = False):
+    def __init__(self, root: Path, rows: list[Row], jobs: int, view: Plain, stop: StopSignals, joining: bool = False):
         self.root, self.jobs, self.view, self.stop, self.joining = root, jobs, view, stop, joining
         self.queue = [row for row in rows if row.state == "queued"]
         self.children: list[tuple[Row, Child]] = []

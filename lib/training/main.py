@@ -9,13 +9,11 @@ import contextlib
 import os
 import resource
 import shlex
-import signal
 import sys
 import time
 import traceback
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..config import cli
 from ..config.errors import ConfigError
@@ -25,6 +23,7 @@ from ..monitor.process import Sampler
 from ..storage.files import Locked, write_atomic
 from ..storage.project import ROOT
 from ..storage.run_dir import RunDir
+from .stop import StopSignals
 
 if TYPE_CHECKING:
     from .models import BuildModel
@@ -69,24 +68,32 @@ def start(config: RunConfig, run: RunDir, build_model: BuildModel) -> int:
         if run.read_status().get("state") == "done" and run.summary.exists() and before.epochs == config.epochs:
             print(f"{seen_from_here(run.path)} is done already: {config.epochs} epochs")
             return 0
-    stop = Signals()
-    # OpenMP threads that spin while they wait make a training step ten times as slow once anything else wants the
-    # cores; read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from . import device  # imports torch
+    with StopSignals(parent=int(os.environ.get(PARENT, 0))) as stop:
+        stop.on_request = lambda number: end_at_once(stop) if stop.count > 1 else None
+        # OpenMP threads that spin while they wait make a training step ten times as slow once anything else wants the
+        # cores; read when torch is loaded.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from . import device  # imports torch
 
-    device.choose(config)
-    write_atomic(run.config, config.to_yaml())
-    return supervise(config, run, build_model, stop)
+        device.choose(config)
+        write_atomic(run.config, config.to_yaml())
+        return supervise(config, run, build_model, stop)
 
 
-def supervise(config: RunConfig, run: RunDir, build_model: BuildModel, stop: Signals) -> int:
+def end_at_once(stop: StopSignals, monitor: Sampler | None = None) -> None:
+    """End this process without saving, its monitor first."""
+    if monitor is not None:
+        monitor.end()
+    os._exit(stop.exit_code)
+
+
+def supervise(config: RunConfig, run: RunDir, build_model: BuildModel, stop: StopSignals) -> int:
     """Train with a monitor beside, and record how it ended, whatever happens."""
     from .trainer import Diverged, Interrupted, train
 
     say = Log(run)
     sampler = Sampler(config, run, say)
-    stop.at_once = sampler.end
+    stop.on_request = lambda number: end_at_once(stop, sampler) if stop.count > 1 else None
     why: str | None = None
     try:
         run.write_status("running", epochs=config.epochs)
@@ -118,30 +125,6 @@ def supervise(config: RunConfig, run: RunDir, build_model: BuildModel, stop: Sig
     except OSError as error:  # the disk may be full
         print(f"{run.path}: {error.strerror}", file=sys.stderr)
     return code
-
-
-class Signals:
-    """Ctrl-C, SIGTERM or a lost terminal once: stop after this step. Twice: at once. So does the loss of the parent."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.at_once: Any = None
-        self.parent = int(os.environ.get(PARENT, 0))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGINT:  # nohup means it
-                signal.signal(number, self.caught)
-
-    def caught(self, number: int, frame: FrameType | None) -> None:
-        if self.number:
-            if self.at_once:
-                self.at_once()
-            os._exit(128 + self.number)
-        self.number = signal.SIGTERM if number == signal.SIGHUP else number
-
-    def wanted(self) -> bool:
-        if self.parent and os.getppid() != self.parent:
-            self.number = signal.SIGTERM
-        return self.number != 0
 
 
 class Log:

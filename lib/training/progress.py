@@ -23,11 +23,11 @@ class Interrupted(Exception):
 
 
 class Stop(Protocol):
-    """Asked between two steps whether the run shall stop, and by which signal."""
+    """Whether the run shall stop, asked between two steps, and by which signal. See StopSignals."""
 
     number: int
 
-    def wanted(self) -> bool: ...
+    def requested(self) -> bool: ...
 
 
 @dataclass

@@ -95,7 +95,7 @@ class Training:
         self.peaks.begin()  # an evaluation, with batches of another size, has none of its peak in here
         start = time.perf_counter()
         for images, labels in datasets.batches(self.data, self.config, progress.epoch, progress.step):
-            if self.stop is not None and self.stop.wanted():
+            if self.stop is not None and self.stop.requested():
                 progress.seconds += time.perf_counter() - start
                 self.save()
                 raise Interrupted(self.stop.number)

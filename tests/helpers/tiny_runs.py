@@ -87,6 +87,6 @@ class StopAfter:
     def __init__(self, steps: int, number: int = 15):
         self.left, self.number = steps, number
 
-    def wanted(self) -> bool:
+    def requested(self) -> bool:
         self.left -= 1
         return self.left < 0
