@@ -9,199 +9,36 @@ and for each run its settings, the end of its log, why it failed if it did, and 
 from __future__ import annotations
 
 import argparse
-import base64
-import shlex
-import string
 import sys
-import time
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lib.results import plot_data
-from lib.results.display_names import MODEL_NAMES
-from lib.results.load import find, load
-from lib.results.records import Results, Run, number
-from lib.storage.files import write_atomic
-from lib.storage.run_dir import ResultsDir, RunDir
-from lib.training.models import train_module
-from scripts import results, update_graphs
-
-TEMPLATE = Path(__file__).with_suffix(".html")
-LOG_LINES = 40
-
-#: The columns of the table that sort by a field of the record; the others sort by their text.
-SORTED_BY = {
-    3: "target_sparsity", 4: "accuracy_mean", 6: "best_epoch_accuracy_mean", 7: "final_sparsity",
-    8: "final_sparsity_total", 9: "memory_mib", 10: "state_bytes_per_weight", 11: "seconds", 12: "accuracy_per_100_mib",
-}  # fmt: skip
+from lib.report.html import write_report
+from lib.results.load import find
 
 
-def tag(name: str, *content: str, **attributes: object) -> str:
-    """One HTML element. Attributes are escaped here; content must be escaped already."""
-    given = "".join(f' {key.strip("_")}="{escape(str(value))}"' for key, value in attributes.items() if value)
-    return f"<{name}{given}>{''.join(content)}</{name}>"
-
-
-def pairs(record: dict[str, Any]) -> str:
-    """A record as a table of names and values; nested records as YAML."""
-    rows = []
-    for name, value in record.items():
-        text = yaml.safe_dump(value, allow_unicode=True).strip() if isinstance(value, dict | list) else str(value)
-        rows.append(tag("tr", tag("th", escape(str(name))), tag("td", escape(text), class_="long")))
-    return tag("table", tag("tbody", *rows)) if rows else tag("p", "nothing recorded", class_="faint")
-
-
-def results_table(all_results: Results) -> str:
-    """The table of summary.md; its headings sort it."""
-    heads = [
-        tag("th", tag("button", escape(text), type="button"), class_="" if i in results.TEXT_COLUMNS else "n")
-        for i, text in enumerate(results.HEADINGS)
-    ]
-    rows = []
-    for line in results.records(all_results):
-        cells = []
-        for i, text in enumerate(results.cells(line)):
-            value = line[SORTED_BY[i]] if i in SORTED_BY else text
-            side = "" if i in results.TEXT_COLUMNS else ' class="n"'
-            cells.append(f'<td{side} data-value="{"" if value is None else escape(str(value))}">{escape(text)}</td>')
-        rows.append(tag("tr", *cells, class_="ours" if line["optimizer"] == "adamwprune" else ""))
-    table = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows), class_="sortable")
-    hint = tag("p", "A click on a heading sorts by it.", class_="hint")
-    return hint + tag("div", table, class_="scroll")
-
-
-def pictures(all_results: Results, folder: Path) -> Iterable[str]:
-    """The pictures of each model, embedded: those in graphs/ if no run has changed since, else drawn now."""
-    for model in all_results.models:
-        drawn = _drawn(folder, all_results, model)
-        told: list[str] = []
-        if drawn is None:
-            files, told = update_graphs.draw(plot_data.shrink(all_results.of_model(model)))
-            drawn = {name: content for name, content in files.items() if content is not None}
-        shown = []
-        for name, content in drawn.items():
-            source = "data:image/png;base64," + base64.b64encode(content).decode()
-            title = name.removesuffix(".png").replace("_", " ")
-            shown.append(tag("figure", f'<img src="{source}" alt="{escape(title)}" loading="lazy">'))
-        yield tag("h3", escape(MODEL_NAMES.get(model, model)))
-        yield "".join(shown) or tag("p", "There is nothing to draw yet.", class_="faint")
-        yield "".join(tag("p", escape(sentence), class_="faint") for sentence in told)
-
-
-def _drawn(folder: Path, all_results: Results, model: str) -> dict[str, bytes] | None:
-    """The files of graphs/ in the order of `plots.draw`, or None if a run wrote something after they were drawn."""
-    graphs = folder / "graphs" / model if len(all_results.models) > 1 else folder / "graphs"
-    files = sorted(graphs.glob("*.png"), key=lambda path: path.stat().st_mtime_ns)
-    runs = [run.path for run in all_results.runs if run.model == model and run.path]
-    names = ("metrics.jsonl", "status.json", "summary.json", "gpu.jsonl")
-    written = [path.stat().st_mtime for run in runs for name in names if (path := run / name).is_file()]
-    if not files or files[0].stat().st_mtime <= max(written, default=0.0):
-        return None
-    return {path.name: path.read_bytes() for path in files}
-
-
-def log_tail(run: Run) -> str:
-    """The last lines of the run's log; at most 64 KiB are read, however long it is."""
-    if run.path is None:
-        return ""
-    try:
-        with RunDir(run.path).log.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(size - 65536, 0))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return ""
-    return "\n".join(text.splitlines()[-LOG_LINES:])
-
-
-def command_of(run: Run) -> str:
-    """The command that trains this run again, from the root of the repository."""
-    assert run.path is not None
-    path = run.path.resolve()
-    path = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    again = path.parent.with_name(f"{path.parent.name}-again") / path.name
-    return shlex.join(
-        ["python", "-m", train_module(run.model), "--config", f"{path}/config.yaml", "--output", str(again)]
-    )
-
-
-def run_section(run: Run) -> str:
-    """What is known about one run, folded up; open where it failed."""
-    last = run.metrics[-1] if run.metrics else {}
-    accuracy, epoch = number(last.get("test_accuracy")), last.get("epoch")
-    told = "no epoch is done" if accuracy is None else f"{accuracy:.2f} % after epoch {epoch}"
-    state = tag("span", escape(run.trouble), class_="bad") if run.trouble else "done"
-    settings = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True).strip()
-    parts = [
-        tag("summary", tag("code", escape(run.name)), f" · {state} · {escape(told)}"),
-        tag("p", "To repeat this run:"),
-        tag("pre", escape(command_of(run))),
-        tag("details", tag("summary", "config.yaml, which it reads"), tag("pre", escape(settings))),
-    ]
-    summary = {name: value for name, value in run.summary.items() if name not in run.config}
-    if summary:
-        parts += [tag("p", "What it measured:"), pairs(summary)]
-    if tail := log_tail(run):
-        parts += [tag("p", f"The end of its log (up to {LOG_LINES} lines):"), tag("pre", escape(tail))]
-    opened = " open" if run.state in ("failed", "diverged") else ""
-    return f'<details id="{escape(run.name)}"{opened}>{"".join(parts)}</details>'
-
-
-def build(folder: Path) -> str:
-    """The whole page."""
-    everything = load(folder)
-    paths = ResultsDir(folder)
-    done, total = sum(run.counted for run in everything.runs), max(len(everything.runs), len(everything.planned))
-    begun = min((t for run in everything.runs if (t := number(run.status.get("started")))), default=None)
-    when = f", started {time.strftime('%Y-%m-%d %H:%M', time.localtime(begun))}" if begun else ""
-    troubles = everything.troubles()
-    config = paths.config.read_text(errors="replace") if paths.config.is_file() else ""
-    chosen = "\n".join(line for line in config.splitlines() if line and not line.startswith("#"))
-    sections = {
-        "Results": results_table(everything)
-        + "".join(tag("p", escape(sentence), class_="faint") for sentence in results.remarks(everything))
-        + "".join(tag("p", escape(trouble), class_="bad") for trouble in results.shortened(troubles)),
-        "Pictures": "".join(pictures(everything, folder)),
-        "Runs": "".join(run_section(run) for run in everything.runs),
-        "Configuration": tag("p", "Repeat all of it with:")
-        + tag("pre", escape(everything.command))
-        + tag("details", tag("summary", "The .config as used"), tag("pre", escape(chosen or "not recorded"))),
-        "Environment": pairs(everything.environment),
-    }
-    links = "".join(tag("a", escape(name), href=f"#{name.lower()}") for name in sections)
-    head = tag("h1", escape(everything.name)) + tag("p", escape(f"{done} of {total} runs done{when}"), class_="faint")
-    body = head + tag("nav", links)
-    body += "".join(tag("h2", escape(name), id=name.lower()) + content for name, content in sections.items())
-    page = string.Template(TEMPLATE.read_text())
-    return page.substitute(title=escape(f"AdamWPrune: {everything.name}"), body=body)
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dir", nargs="?", help="a results folder, or its name under --root (default: the newest)")
+    parser.add_argument("--root", type=Path, default=Path("results"), help="where results folders lie")
+    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("dir", nargs="?", help="a results folder, or its name under --root (default: the newest)")
-    parser.add_argument("--root", type=Path, default=Path("results"), help="where results folders lie")
-    arguments = parser.parse_args(argv)
+    arguments = parse(argv)
     try:
         folder = find(arguments.dir, arguments.root)
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 2
-    page = build(folder)
-    path = ResultsDir(folder).report
     try:
-        write_atomic(path, page)
+        print(write_report(folder))
     except OSError as error:
-        print(f"{path}: {error.strerror}", file=sys.stderr)
+        print(f"{error.filename or folder}: {error.strerror}", file=sys.stderr)
         return 1
-    print(f"written: {path} ({len(page.encode()) / 2**20:.1f} MiB)")
     return 0
 
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from ..results.display_names import MIB
 from ..results.records import Group, Results, Stat
 from . import measures, run_selection, style
-from .gpu_memory import Value, dots, rows_of
+from .dot_plot import Value, dots, rows_of
 from .measures import Figure
-from .memory_vs_accuracy import name_notable, scatter
+from .scatter import name_notable, scatter
 from .style import Picture
 
 RANKED = 12  # lines of the ranking table

@@ -14,10 +14,12 @@ from pathlib import Path
 import torch
 
 from lib.config.run_config import RunConfig
+from lib.report.html import build
+from lib.report.publish import from_results
 from lib.results.load import load
+from lib.results.summary import write_summary
 from lib.storage.run_dir import RunDir
 from lib.training.trainer import Training, train
-from scripts import report, results, update_graphs
 from scripts.benchmarks.interleaved import Row, in_turn
 from scripts.benchmarks.training_loop import MODELS, small_config
 
@@ -70,9 +72,9 @@ def _tables(device: torch.device, rounds: int) -> list[Row]:
         folders = [_copies(run, Path(temporary) / f"of-{count}", count, device) for count in RUNS]
         calls: dict[str, dict[str, Callable[[], object]]] = {"table": {}, "pictures": {}, "report": {}}
         for count, folder in zip(RUNS, folders, strict=True):
-            calls["table"][f"{count:,}"] = lambda folder=folder: results.write_summary(load(folder))  # type: ignore[misc]
-            calls["pictures"][f"{count:,}"] = lambda folder=folder: update_graphs.from_results(folder, None)  # type: ignore[misc]
-            calls["report"][f"{count:,}"] = lambda folder=folder: report.build(folder)  # type: ignore[misc]
+            calls["table"][f"{count:,}"] = lambda folder=folder: write_summary(load(folder))  # type: ignore[misc]
+            calls["pictures"][f"{count:,}"] = lambda folder=folder: from_results(folder, None)  # type: ignore[misc]
+            calls["report"][f"{count:,}"] = lambda folder=folder: build(folder)  # type: ignore[misc]
         few = max(rounds // 2, 1)
         return [row for name, these in calls.items() for row in in_turn(f"{name} of a matrix: runs", these, few)]
 

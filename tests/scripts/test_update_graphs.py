@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from lib import plots
-from lib.config import kconfig
-from lib.config.resolve import run_config
+from lib.report.publish import from_images, from_results
 from lib.results import load, memory_estimates
 from lib.storage.project import ROOT
 from scripts import report, results, update_graphs
@@ -72,9 +71,9 @@ def test_older_pictures_go_and_other_files_stay(tmp_path: Path) -> None:
 
 def test_it_is_said_when_pictures_of_more_runs_are_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = tmp_path / "images"
-    assert update_graphs.from_results(make_results(tmp_path / "a", FEW), images) == 0
+    assert from_results(make_results(tmp_path / "a", FEW), images) == 0
     assert "were of" not in capsys.readouterr().out
-    assert update_graphs.from_results(make_results(tmp_path / "b", FEW[:1]), images) == 0
+    assert from_results(make_results(tmp_path / "b", FEW[:1]), images) == 0
     assert f"were of lenet5-compare, {len(FEW)} runs; now they are of lenet5-compare, 1" in capsys.readouterr().out
 
 
@@ -102,19 +101,19 @@ def test_two_models_get_a_folder_each(tmp_path: Path) -> None:
 def test_a_model_without_variants_in_a_study_leaves_its_published_pictures_alone(tmp_path: Path) -> None:
     folder = make_study(tmp_path / "results", seeds=2)
     make_run(folder, "adamw", model="resnet18")
-    assert update_graphs.from_results(folder, tmp_path / "images") == 0
+    assert from_results(folder, tmp_path / "images") == 0
     assert [path.name for path in (tmp_path / "images" / "resnet18").iterdir()] == ["lenet5-compare"]
 
 
 def test_a_study_has_a_folder_to_itself_and_is_redrawn_from_there(tmp_path: Path) -> None:
     images = tmp_path / "images"
-    assert update_graphs.from_results(make_study(tmp_path / "results"), images) == 0
+    assert from_results(make_study(tmp_path / "results"), images) == 0
     assert [path.name for path in (images / "lenet5").iterdir()] == ["lenet5-compare"]
     assert {path.name for path in (images / "lenet5/lenet5-compare").iterdir()} == {"variants.png", "data.json"}
     picture = images / "lenet5" / "lenet5-compare" / "variants.png"
     before = picture.read_bytes()
     picture.unlink()
-    assert update_graphs.from_images(images) == 0
+    assert from_images(images) == 0
     assert picture.read_bytes() == before
 
 
@@ -127,7 +126,7 @@ def test_of_a_study_that_changes_memory_the_pictures_of_memory_are_published_too
         summary = json.loads(path.read_text())
         summary["memory_peak"]["optimizer_state"] //= 8
         path.write_text(json.dumps(summary))
-    assert update_graphs.from_results(folder, tmp_path / "images") == 0
+    assert from_results(folder, tmp_path / "images") == 0
     published = {path.name for path in (tmp_path / "images" / "lenet5" / "lenet5-compare").iterdir()}
     assert published == {
         "variants.png", "memory_by_category.png", "memory_vs_accuracy_scatter.png", "gpu_memory_comparison.png",
@@ -149,43 +148,6 @@ def test_39_runs_take_less_than_20_seconds_of_work(tmp_path: Path, monkeypatch: 
     start = time.process_time()
     assert run(tmp_path) == 0
     assert time.process_time() - start < 20
-
-
-def test_predicted_peaks_are_kept_and_shown_beside_the_measured_ones(tmp_path: Path) -> None:
-    folder = make_results(tmp_path / "results", FEW, epochs=2)
-    passes = ({"weights": 1_000_000, "data": 9}, {"weights": 1_000_000, "activations": 11_000_000, "temporary": 9})
-    stages = {name: {"pass": held} for name, held in zip(("start", "ramp"), passes, strict=True)}
-    entries = [{"run": path.name, "stages": stages} for path in folder.iterdir() if path.is_dir()]
-    (folder / memory_estimates.FILE).write_text(json.dumps(entries))
-    results = memory_estimates.with_predictions(load.load(folder))
-    assert {run.summary["memory_predicted"] for run in results.runs} == {12_000_000}
-    assert run(tmp_path) == 0
-    assert '"memory_predicted":12000000' in (tmp_path / "images" / "lenet5" / "data.json").read_text()
-
-
-def test_a_prediction_that_cannot_be_made_stops_nothing_and_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.undo()
-    folder = make_results(tmp_path / "results", FEW[:1], epochs=2)
-    (folder / memory_estimates.FILE).write_text('[{"run": ')
-    (folder / "lenet5_adamw_none" / "config.yaml").write_text("model: nothing we know\n")
-    (run_of_it,) = memory_estimates.with_predictions(load.load(folder)).runs
-    assert "memory_predicted" not in run_of_it.summary
-    assert capsys.readouterr().err.startswith("no predicted peaks: ")
-
-
-def test_a_damaged_configuration_costs_its_own_run_the_prediction_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.undo()
-    folder = make_results(tmp_path / "results", FEW, epochs=2)
-    (folder / "lenet5_adamw_none" / "config.yaml").write_text("model: nothing we know\n")
-    whole = run_config(kconfig.defaults(ROOT), "lenet5", "adamwprune", "state", 0.7, seed=0)
-    (folder / whole.run_id / "config.yaml").write_text(whole.to_yaml())
-    runs = memory_estimates.with_predictions(load.load(folder)).runs
-    assert {run.name for run in runs if "memory_predicted" in run.summary} == {whole.run_id}
-    assert capsys.readouterr().err.startswith("no predicted peaks: ")
 
 
 def test_torn_lines_and_nul_bytes_cost_these_lines_only_and_are_told(
@@ -231,3 +193,15 @@ def test_a_full_disk_leaves_all_files_as_they_were_and_is_one_sentence_and_exit_
     assert done.returncode == 1, done.stderr
     assert len(done.stderr.splitlines()) == 1 and "File too large" in done.stderr
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_predicted_peaks_are_kept_and_shown_beside_the_measured_ones(tmp_path: Path) -> None:
+    folder = make_results(tmp_path / "results", FEW, epochs=2)
+    passes = ({"weights": 1_000_000, "data": 9}, {"weights": 1_000_000, "activations": 11_000_000, "temporary": 9})
+    stages = {name: {"pass": held} for name, held in zip(("start", "ramp"), passes, strict=True)}
+    entries = [{"run": path.name, "stages": stages} for path in folder.iterdir() if path.is_dir()]
+    (folder / memory_estimates.FILE).write_text(json.dumps(entries))
+    results = memory_estimates.with_predictions(load.load(folder))
+    assert {run.summary["memory_predicted"] for run in results.runs} == {12_000_000}
+    assert run(tmp_path) == 0
+    assert '"memory_predicted":12000000' in (tmp_path / "images" / "lenet5" / "data.json").read_text()

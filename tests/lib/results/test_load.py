@@ -12,9 +12,8 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lib.results import load, plot_data
-from scripts import results
-from tests.helpers.fake_results import make_results
+from lib.results import load, plot_data, summary
+from tests.helpers.fake_results import make_results, make_run
 
 FILES = ("config.yaml", "metrics.jsonl", "gpu.jsonl", "status.json", "summary.json", "matrix.yaml", "environment.json")
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just(10**400)
@@ -39,8 +38,8 @@ def survives(folder: Path, name: str, content: bytes) -> None:
     path.write_bytes(content)
     try:
         found = load.load(folder)
-        results.to_markdown(found)
-        results.to_csv(found)
+        summary.to_markdown(found)
+        summary.to_csv(found)
         plot_data.shrink(found)
     finally:
         path.write_bytes(before)
@@ -76,3 +75,30 @@ def test_a_value_of_the_wrong_type_in_any_field_stops_no_table(whole: Path, name
     records = [load(line) for line in text.splitlines()] if name.endswith(".jsonl") else [load(text)]
     for last in [value, *each_replaced(records[-1], value)]:
         survives(whole, name, "".join(f"{dump(record)}\n" for record in (*records[:-1], last)).encode())
+
+
+def test_torn_files_are_read_as_far_as_they_go(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "sgd", "movement", 0.7, 2)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 11, "test_acc')
+    (folder / "config.yaml").write_text("model: [")
+    (folder / "summary.json").write_text('{"final_accuracy": 9')
+    run = load.load_run(folder)
+    assert (run.model, run.optimizer, run.method, run.target_sparsity, run.seed) == (
+        "lenet5",
+        "sgd",
+        "movement",
+        0.7,
+        2,
+    )
+    assert (len(run.metrics), run.dropped) == (10, 1)
+    assert run.final_accuracy == run.metrics[-1]["test_accuracy"]
+
+
+def test_an_epoch_written_twice_counts_once(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 10, "test_accuracy": 12.5}\n')
+    run = load.load_run(folder)
+    assert run.column("epoch") == list(range(1, 11))
+    assert run.column("test_accuracy")[-1] == 12.5

@@ -1,0 +1,60 @@
+"""Scatter plots of accuracy against a cost, with the configurations that nothing beats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from ..results.records import Group, Results, Stat
+from . import style
+from .axes import accuracy_axis
+from .dot_plot import Value
+from .label_placement import name_points
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points that no other beats: none has less of the first and no less of the second number."""
+    front: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if not front or points[i][1] > points[front[-1]][1]:
+            front.append(i)
+    return front
+
+
+def _known(groups: Sequence[Group], cost: Value) -> list[tuple[Group, Stat, Stat]]:
+    """The groups that have both, with their cost and their accuracy."""
+    pairs = [(group, cost(group), group.stat("final_accuracy")) for group in groups]
+    return [(group, paid, accuracy) for group, paid, accuracy in pairs if paid and accuracy]
+
+
+def _front(known: Sequence[tuple[Group, Stat, Stat]]) -> list[tuple[Group, Stat, Stat]]:
+    return [known[i] for i in pareto([(paid.mean, accuracy.mean) for _, paid, accuracy in known])]
+
+
+def scatter(ax: Axes, groups: Sequence[Group], results: Results, cost: Value, label: str, scale: float = 1.0) -> None:
+    """Accuracy over cost with the Pareto front."""
+    known = _known(groups, cost)
+    for group, paid, accuracy in known:
+        point = style.point_of(group, results, 8)
+        ax.errorbar(
+            paid.mean / scale, accuracy.mean, yerr=accuracy.sd, xerr=(paid.sd or 0) / scale or None,
+            ecolor=point["color"], elinewidth=1, capsize=2, **point,
+        )  # fmt: skip
+    front = _front(known)
+    xs, ys = [paid.mean / scale for _, paid, _ in front], [accuracy.mean for _, _, accuracy in front]
+    ax.plot(xs, ys, drawstyle="steps-post", color=style.INK, linewidth=1, alpha=0.6, zorder=2)
+    ax.set_xlabel(label)
+    if known:
+        style.fit(ax, [paid.mean / scale for _, paid, _ in known])
+    stats = [accuracy for group in groups if (accuracy := group.stat("final_accuracy"))]
+    accuracy_axis(ax, [v for a in stats for v in (a.mean, a.mean - (a.sd or 0), a.mean + (a.sd or 0))])
+
+
+def name_notable(ax: Axes, groups: Sequence[Group], cost: Value, scale: float = 1.0) -> None:
+    """The names of configurations on the front, of variants and of what they vary; when all else is drawn."""
+    known = _known(groups, cost)
+    varied = {group.key[:-1] for group in groups if group.first.variant}
+    notable = [*_front(known), *(entry for entry in known if entry[0].key[:-1] in varied)]
+    places = {g.label: ((paid.mean / scale, accuracy.mean), style.ink(g)) for g, paid, accuracy in notable}
+    name_points(ax, places)

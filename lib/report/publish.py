@@ -1,0 +1,118 @@
+"""Write the pictures of results into their folder and, for everybody to see, into images/."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from pathlib import Path
+
+from .. import plots
+from ..plots import run_selection
+from ..results import plot_data
+from ..results.load import load
+from ..results.memory_estimates import with_predictions
+from ..results.records import Results
+from ..storage.files import replacing
+
+DATA = "data.json"
+OF_MEMORY = ("gpu_memory_comparison.png", "memory_by_category.png", "memory_vs_accuracy_scatter.png")
+PER_OPTIMIZER = re.compile(r"\w+_(model_comparison|accuracy_evolution)\.png")
+
+
+def draw(results: Results) -> tuple[dict[str, bytes | None], list[str]]:
+    """File names and contents of one model's pictures (None: nothing to draw), and what could not be shown."""
+    files: dict[str, bytes | None] = {}
+    told: dict[str, None] = {}
+    for picture in plots.draw(results):
+        files[f"{picture.name}.png"] = picture.png() if picture.figure else None
+        told.update(dict.fromkeys(picture.missing if picture.figure else [f"{picture.name}: {picture.missing[0]}"]))
+    return files, list(told)
+
+
+def replace_pictures(folder: Path, files: dict[str, bytes | None], beside: dict[str, bytes] | None = None) -> int:
+    """Write the pictures, and what lies `beside` them, and remove our older ones that are not drawn any more."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {name: content for name, content in files.items() if content is not None}
+    with contextlib.ExitStack() as all_or_none:
+        for name, content in (drawn | (beside or {})).items():
+            file = all_or_none.enter_context(replacing(folder / name, durable=False))
+            file.write(content)
+            file.flush()
+    for path in folder.glob("*.png"):
+        if path.name not in drawn and (path.name in files or PER_OPTIMIZER.fullmatch(path.name)):
+            path.unlink()
+    return len(drawn)
+
+
+def to_publish(files: dict[str, bytes | None], results: Results) -> dict[str, bytes | None]:
+    """Of a study the picture of its configurations, and the main ones of memory if its variants change that.
+
+    The others show what the main comparison shows.
+    """
+    if not results.study:
+        return files
+    changed = any(run.variant for run in run_selection.of_memory(results)[0].runs)
+    shown = {"variants.png", *(OF_MEMORY if changed else ())}
+    return {name: content if name in shown else None for name, content in files.items()}
+
+
+def replaced(data: Path, now: Results) -> str | None:
+    """A sentence where other, or more, results were published until now than are to be."""
+    try:
+        before = plot_data.from_text(data.read_text())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    fewer = len(before.runs) > len(now.runs)
+    if before.preset == now.preset and not fewer:
+        return None
+    return (
+        f"The pictures in {data.parent} were of {before.preset}, {len(before.runs)} runs; now they are of "
+        f"{now.preset}, {len(now.runs)}. `git checkout {data.parent}` brings back what was committed."
+    )
+
+
+def from_results(path: Path, images: Path | None) -> int:
+    """Draw a results folder; returns the exit code."""
+    results = load(path)
+    if not results.runs:
+        print(f"{path}: no runs in this folder", file=sys.stderr)
+        return 1
+    results = with_predictions(results)
+    study = results.study
+    for model in results.models:
+        small = plot_data.shrink(results.of_model(model))
+        files, told = draw(small)
+        graphs = path / "graphs" / model if len(results.models) > 1 else path / "graphs"
+        print(f"{model}: {replace_pictures(graphs, files)} pictures in {graphs}")
+        if images and any(run.counted for run in small.runs):
+            published = images / model / results.preset if study else images / model
+            if sentence := replaced(published / DATA, small):
+                told.insert(0, sentence)
+            count = replace_pictures(published, to_publish(files, small), {DATA: plot_data.to_text(small).encode()})
+            print(f"{model}: {count} pictures in {published}, and {DATA}, which they were drawn from")
+        elif images:
+            print(f"{model}: no run is done, so the pictures in {images} are left as they are")
+        for sentence in told:
+            print(f"  {sentence}")
+    return 0
+
+
+def from_images(images: Path) -> int:
+    """Redraw images/<model>/ from the data files there; returns the exit code."""
+    sources = sorted(images.glob(f"**/{DATA}"))
+    if not sources:
+        print(f"no results and no {images}/<model>/{DATA}: run `make` first", file=sys.stderr)
+        return 2
+    for source in sources:
+        try:
+            results = plot_data.from_text(source.read_text())
+        except (ValueError, KeyError, TypeError) as error:
+            print(f"{source}: not a data file of pictures ({error})", file=sys.stderr)
+            return 1
+        files, told = draw(results)
+        count = replace_pictures(source.parent, to_publish(files, results))
+        print(f"{source.parent.relative_to(images)}: {count} pictures redrawn from {source}")
+        for sentence in told:
+            print(f"  {sentence}")
+    return 0
