@@ -51,7 +51,7 @@ from lib.runner.resume import (
     write_plan,
 )
 from lib.runner.scheduler import Scheduler
-from lib.storage.files import Locked, locked
+from lib.storage.locks import Locked, locked
 from lib.storage.run_dir import STATES, ResultsDir
 from lib.training.stop import StopSignals
 from scripts.results import write_summary

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..storage.files import locked, replacing
+from ..storage.files import replacing
+from ..storage.locks import locked
 from ..storage.project import ROOT
 from .sources import DataError, Listing, list_images
 

@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..storage.files import locked
+from ..storage.locks import locked
 from ..storage.project import ROOT
 
 MNIST_FILES = {

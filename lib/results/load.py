@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..storage.files import read_json, read_json_lines
-from ..storage.run_dir import FOLDER, RunDir
-from ..storage.safe_yaml import parse_yaml
+from ..storage.run_dir import FOLDER, ResultsDir, RunDir
+from ..storage.safe_yaml import read_yaml
 from .display_names import METHODS, OPTIMIZERS
 from .records import Results, Run, number
 
@@ -27,15 +25,6 @@ def _order(run: Run) -> tuple:
 
     optimizer, method = place(run.optimizer, OPTIMIZERS), place(run.method, METHODS)
     return run.model, optimizer, method, run.target_sparsity, run.variant, run.seed
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    """A YAML file as a dict; empty when it is absent, torn or something else."""
-    try:
-        value = parse_yaml(path.read_text(errors="replace"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def load_run(path: Path) -> Run:
@@ -54,7 +43,7 @@ def load_run(path: Path) -> Run:
     latest = {int(number(row.get("epoch")) or 0): row for row in metrics}
     return Run(
         name=path.name,
-        config=known | _yaml(folder.config),
+        config=known | read_yaml(folder.config),
         status=folder.read_status(),
         summary=read_json(folder.summary),
         metrics=[latest[epoch] for epoch in sorted(latest)],
@@ -72,7 +61,7 @@ def is_run(path: Path) -> bool:
 def load(path: Path) -> Results:
     """The results folder `path` (or a single run's folder)."""
     folders = [path] if is_run(path) else [entry for entry in path.iterdir() if is_run(entry)]
-    matrix = _yaml(path / "matrix.yaml")
+    matrix = ResultsDir(path).read_matrix()
     planned, overrides = matrix.get("runs"), matrix.get("overrides")
     return Results(
         name=path.resolve().name,

@@ -13,10 +13,10 @@ from ..config import kconfig
 from ..config.errors import ConfigError
 from ..config.run_config import RunConfig, not_resumable
 from ..config.symbols import Symbols
-from ..storage.files import Locked, locked, read_json, write_atomic, write_json
+from ..storage.files import read_json, write_atomic, write_json
+from ..storage.locks import Locked, locked
 from ..storage.project import ROOT
 from ..storage.run_dir import ResultsDir, RunDir
-from ..storage.safe_yaml import parse_yaml
 
 SETTLED = ("done", "diverged")  # training a diverged run again would end the same way
 
@@ -73,22 +73,13 @@ def unsettled(folder: ResultsDir, configs: list[RunConfig]) -> list[RunConfig]:
 
 def recorded_overrides(folder: ResultsDir) -> dict[str, str]:
     """The NAME=value of the command line this folder was started with."""
-    overrides = _matrix(folder).get("overrides")
+    overrides = folder.read_matrix().get("overrides")
     return {str(name): str(value) for name, value in overrides.items()} if isinstance(overrides, dict) else {}
-
-
-def _matrix(folder: ResultsDir) -> dict[str, Any]:
-    """What matrix.yaml says, {} where it is missing or damaged."""
-    try:
-        content = parse_yaml(folder.matrix.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def started_from(folder: ResultsDir) -> Path:
     """The .config or YAML matrix that this folder was started from."""
-    return Path(str(_matrix(folder).get("source")))
+    return Path(str(folder.read_matrix().get("source")))
 
 
 def source(folder: ResultsDir) -> Path:
@@ -148,7 +139,7 @@ def write_matrix(folder: ResultsDir, configs: list[RunConfig], source: Path, ove
     """Write matrix.yaml: the runs in order, what chose them, what they span, and the overrides of the command line."""
     matrix = {
         "runs": [config.run_id for config in configs],
-        "chosen_by": _matrix(folder).get("chosen_by") or chosen_by(source),
+        "chosen_by": folder.read_matrix().get("chosen_by") or chosen_by(source),
         "source": str(source.absolute()),
         "overrides": dict(overrides),
         "models": list(dict.fromkeys(config.model for config in configs)),

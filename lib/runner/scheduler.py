@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from ..storage.files import Locked
+from ..storage.locks import Locked
 from ..training.stop import StopSignals
 from .live_table import ELSEWHERE, Plain, Row
 from .process import Child

@@ -1,70 +1,21 @@
 """The few ways files of a results folder are written and read.
 
 A reader may come at any moment and a writer may be killed at any moment, so: whole files are
-replaced by rename, lines are appended by one write, readers drop what is torn, and locks are
-flocks, which the kernel releases when their holder dies.
+replaced by rename, lines are appended by one write, and readers drop what is torn.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import math
 import os
 import re
-import socket
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
-
-
-class Locked(Exception):
-    """Another process holds the lock; `pid` is its number, or None where it cannot be told, `host` its machine."""
-
-    def __init__(self, path: Path, pid: int | None, host: str = ""):
-        self.path, self.pid, self.host = path, pid, host
-        holder = f"process {pid}" if pid else "another process"
-        where = f" on {host}" if host and host != socket.gethostname() else ""
-        super().__init__(f"{path.parent} is in use by {holder}{where}")
-
-
-@contextlib.contextmanager
-def locked(path: Path, wait: float | None = 0.0) -> Iterator[None]:
-    """Hold the lock file `path` (made if missing, never removed: removing it would let two in).
-
-    Waits up to `wait` seconds for the holder (None: for ever), then raises Locked.
-    """
-    deadline = math.inf if wait is None else time.monotonic() + wait
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise Locked(path, *_holder(handle)) from None
-                time.sleep(0.05)
-        # the name is only for the message of the one who finds it locked; a full disk is no reason to stop
-        with contextlib.suppress(OSError):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _holder(handle: int) -> tuple[int | None, str]:
-    """Process and machine that the lock file names."""
-    try:
-        pid, _, host = os.pread(handle, 256, 0).decode(errors="replace").strip().partition(" ")
-        return int(pid), host
-    except (OSError, ValueError):
-        return None, ""
 
 
 @contextlib.contextmanager

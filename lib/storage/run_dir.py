@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .files import locked, read_json, write_atomic, write_json
-from .safe_yaml import parse_yaml
+from .files import read_json, write_atomic, write_json
+from .locks import locked
+from .safe_yaml import read_yaml
 
 STATES = ("queued", "running", "done", "failed", "diverged", "interrupted")
 FINAL_STATES = ("done", "failed", "diverged", "interrupted")
@@ -122,18 +123,21 @@ class ResultsDir:
                 found.append((name["stamp"], path))
         return cls(max(found)[1]) if found else None
 
+    def read_matrix(self) -> dict[str, Any]:
+        """Return what matrix.yaml says about the whole folder; {} where it is missing or damaged."""
+        return read_yaml(self.matrix)
+
     def run(self, run_id: str) -> RunDir:
         """The folder of one run, whether it exists yet or not."""
         return RunDir(self.path / run_id)
 
     def runs(self) -> list[RunDir]:
         """The runs in the order of the matrix; by name where matrix.yaml is missing or damaged."""
-        try:
-            matrix = parse_yaml(self.matrix.read_text())
-            return [self.run(str(run_id)) for run_id in matrix["runs"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            folders = self.path.iterdir() if self.path.is_dir() else ()
-            return [RunDir(path) for path in sorted(folders) if (path / "config.yaml").is_file()]
+        planned = self.read_matrix().get("runs")
+        if isinstance(planned, list | dict):
+            return [self.run(str(run_id)) for run_id in planned]
+        folders = self.path.iterdir() if self.path.is_dir() else ()
+        return [RunDir(path) for path in sorted(folders) if (path / "config.yaml").is_file()]
 
     def set_latest(self) -> None:
         """Point `latest`, beside this folder, here. A file system without links goes without."""

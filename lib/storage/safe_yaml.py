@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 _RAISED = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
 MOST_BRACKETS = 10_000  # libyaml goes down with the stack at some tens of thousands
+
+_FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where PyYAML was built with it
 
 
 def parse_yaml(text: str | bytes, loader: type = yaml.SafeLoader) -> Any:
@@ -22,3 +25,12 @@ def parse_yaml(text: str | bytes, loader: type = yaml.SafeLoader) -> Any:
         return yaml.load(text, Loader=loader)
     except _RAISED as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds; {} where the file is absent, damaged or holds something else."""
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8", errors="replace"), _FAST)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -20,7 +20,8 @@ from ..config.errors import ConfigError
 from ..config.run_config import RunConfig, check_resumable
 from ..data.sources import DataError, check
 from ..monitor.process import Sampler
-from ..storage.files import Locked, write_atomic
+from ..storage.files import write_atomic
+from ..storage.locks import Locked
 from ..storage.project import ROOT
 from ..storage.run_dir import RunDir
 from .stop import StopSignals

@@ -7,7 +7,6 @@ import signal
 
 import pytest
 
-from lib.storage.files import Locked
 from tests.helpers.fake_tree import (
     RUNS,
     THREE_RUNS,
@@ -106,7 +105,3 @@ def test_joining_other_runs_is_refused(tree):
         assert len(folders(tree)) == 1
     finally:
         end(first)
-
-
-def test_a_lock_held_on_another_machine_is_said_to_be(tmp_path):
-    assert str(Locked(tmp_path / ".lock", 7, "node3")).endswith("process 7 on node3")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.storage.files import Locked
+from lib.storage.locks import Locked
 from lib.storage.project import ROOT
 from lib.storage.run_dir import ResultsDir, RunDir
 

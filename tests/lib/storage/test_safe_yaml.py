@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from lib.storage.safe_yaml import parse_yaml
+from lib.storage.safe_yaml import parse_yaml, read_yaml
 
 DEEP = ["[" * 3000, "[" * 100_000]
 HOSTILE = ["!!int", "a: !!bool x", "!!timestamp x", "!!set [a]", "a: 1:" + "00:" * 250 + "0.5", *DEEP]
@@ -21,3 +21,17 @@ def test_what_cannot_be_read_is_a_value_error_of_one_line(text: str, loader: typ
 
 def test_what_can_be_read_is_read() -> None:
     assert parse_yaml(b"a: [1, {b: 2}]") == {"a": [1, {"b": 2}]}
+
+
+@pytest.mark.parametrize("content", [None, b"[1, 2", b"- a list", b"\xff\xfe{", b"[" * 20_000])
+def test_a_file_without_a_mapping_reads_as_an_empty_one(tmp_path, content):
+    path = tmp_path / "matrix.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    assert read_yaml(path) == {}
+
+
+def test_a_mapping_is_read_from_its_file(tmp_path):
+    path = tmp_path / "matrix.yaml"
+    path.write_text("runs: [a, b]\n")
+    assert read_yaml(path) == {"runs": ["a", "b"]}
