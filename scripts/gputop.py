@@ -20,32 +20,39 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.monitor.devices import Gpu, find, hidden, named, there, visible
-from lib.monitor.host import Host, Watched
-from lib.monitor.recording import COLUMNS, LineFile, as_csv, as_line
-from lib.monitor.sampling import Sampler, moments
+from lib.monitor.watch import Options, watch
 
 
-def positive(text: str) -> float:
-    """A number of seconds above zero and below a day; argparse reports the ValueError."""
-    value = float(text)
-    if not 0.0 < value < 86400.0:
-        raise ValueError(text)
-    return value
+def main(argv: list[str] | None = None, nvml: Any = None) -> int:
+    """Run the tool and return the exit code; `nvml` may stand in for the NVIDIA driver."""
+    args = parse(argv)
+    if args.output and not args.output.parent.is_dir():
+        print(f"gputop: {args.output}: there is no folder {args.output.parent}", file=sys.stderr)
+        return 2
+    try:
+        if args.summary or args.compare or args.plot:
+            return read_back(args)
+        return watch(Options(**{field.name: getattr(args, field.name) for field in fields(Options)}), nvml)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `gputop --json | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}" if error.filename else error
+        print(f"gputop: {message}", file=sys.stderr)
+        return 2
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
-    """The command line, read; a wrong one ends the program with code 2."""
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line; a wrong one ends the program with code 2."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="gputop.py", description=__doc__, formatter_class=formatter)
     what = parser.add_mutually_exclusive_group()
@@ -66,114 +73,19 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.count is not None and args.count < 1:
         parser.error("--count must be at least 1")
-    args.count = 1 if args.once else args.count
     return args
 
 
-def main(argv: list[str] | None = None, nvml: Any = None) -> int:
-    """Run the tool; returns the exit code. `nvml` may stand in for the driver."""
-    args = arguments(argv)
-    if args.output and not args.output.parent.is_dir():
-        print(f"gputop: {args.output}: there is no folder {args.output.parent}", file=sys.stderr)
-        return 2
-    try:
-        if args.summary or args.compare or args.plot:
-            return report(args)
-        return watch(args, nvml)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # `gputop --json | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as problem:
-        told = f"{problem.filename}: {problem.strerror}" if problem.filename else problem
-        print(f"gputop: {told}", file=sys.stderr)
-        return 2
+def positive(text: str) -> float:
+    """Return a number of seconds above zero and below a day; argparse reports the ValueError."""
+    value = float(text)
+    if not 0.0 < value < 86400.0:
+        raise ValueError(text)
+    return value
 
 
-def watch(args: argparse.Namespace, nvml: Any) -> int:
-    """Show or record what happens now."""
-    host = Host(args.root)
-    notes: list[str] = []
-    watched = Watched(args.pid, host) if args.pid is not None else None
-    if watched and watched.gone:
-        print(f"gputop: there is no process {args.pid}", file=sys.stderr)
-        # A run may be shorter than the start of its recording, which is then empty and no failure.
-        if not args.output:
-            return 2
-    found = find(args.root, nvml, notes)
-    gpus = visible(found, os.environ)
-    if args.gpu is not None:
-        wanted = named(found, args.gpu)
-        if wanted is None:
-            print(f"gputop: no GPU {args.gpu}; there are: {there(found)}", file=sys.stderr)
-            # A run that is to be recorded still has host memory worth recording.
-            if not args.output:
-                return 2
-        gpus = [wanted] if wanted is not None else []
-    elif hint := hidden(found, os.environ):
-        notes.append(hint)
-    if args.once and any(gpu.differs for gpu in gpus):
-        first_readings(gpus, host, args.pid)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    ticks = moments(args.interval, args.count, watched)
-    if args.output or args.csv:
-        return record(args, Sampler(gpus, host, args.pid, args.phase_file), ticks)
-    if args.json:
-        from lib.monitor.snapshot import snapshot
-
-        for _ in ticks:
-            seen = snapshot(gpus, host, args.pid) | ({"notes": notes} if notes else {})
-            print(json.dumps(seen, indent=2 if args.once else None), flush=True)
-        return 0
-    return show(args, gpus, host, notes, ticks)
-
-
-def first_readings(gpus: list[Gpu], host: Host, pid: int | None) -> None:
-    """Read once and wait a moment, so that readings which are differences are there the first time they are shown."""
-    among = None if pid is None else set(host.tree(pid))
-    for gpu in gpus:
-        if gpu.differs:
-            with suppress(Exception):
-                gpu.read(among)
-    time.sleep(0.2)
-
-
-def record(args: argparse.Namespace, sampler: Sampler, ticks: Iterable[None]) -> int:
-    """Write samples to a file, or CSV to stdout."""
-    file = LineFile(args.output) if args.output else None
-    write: Callable[[str], Any] = file.write if file else lambda line: print(line, flush=True)
-    if args.csv and (file is None or file.empty):
-        write(",".join(COLUMNS))
-    for _ in ticks:
-        for sample in sampler.take():
-            write(as_csv(sample) if args.csv else as_line(sample))
-    return 0
-
-
-def show(args: argparse.Namespace, gpus: list[Gpu], host: Host, notes: list[str], ticks: Iterable[None]) -> int:
-    """Tables: live on a terminal, otherwise once."""
-    from rich.console import Console
-    from rich.live import Live
-
-    from lib.monitor.screen import History, page
-    from lib.monitor.snapshot import snapshot
-
-    console, history = Console(), History()
-    if args.once or not console.is_terminal:
-        console.print(page(snapshot(gpus, host, args.pid), history, notes, args.pid, console.width))
-        return 0
-    # Ctrl-C is how a live table is meant to end
-    with Live(console=console, screen=True, auto_refresh=False) as live, suppress(KeyboardInterrupt):
-        for _ in ticks:
-            seen = snapshot(gpus, host, args.pid)
-            shown = page(seen, history, notes, args.pid, console.width, console.height, args.interval)
-            live.update(shown, refresh=True)
-    return 0
-
-
-def report(args: argparse.Namespace) -> int:
-    """Read recordings back."""
+def read_back(args: argparse.Namespace) -> int:
+    """Summarise, compare or draw recordings."""
     from lib.monitor import recording, summary
 
     paths = args.compare or [args.summary or args.plot]

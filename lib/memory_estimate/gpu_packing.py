@@ -39,7 +39,7 @@ def that_fit(peaks_mib: Sequence[float], gpu_mib: float) -> int:
 
 def free_mib() -> float | None:
     """MiB that nobody holds on the GPU that torch would take; None where there is none or it does not tell."""
-    from ..monitor.devices import find, visible
+    from ..monitor.discovery import find, visible
 
     mine = [device for device in visible(find(), os.environ) if device.vendor in ("nvidia", "amd")]
     memory = mine[0].read() if mine else {}

@@ -1,4 +1,4 @@
-"""The monitor beside a run: a process of its own, whose death never disturbs the run."""
+"""Run the monitor beside a run, as a process of its own, whose death never disturbs the run."""
 
 from __future__ import annotations
 
@@ -8,43 +8,48 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from ..config.run_config import RunConfig
 from ..storage.project import ROOT
 from ..storage.run_dir import RunDir
 
-SCRIPT = ROOT / "scripts" / "gputop.py"
+#: How the recorder is started. It runs in ROOT, so that `-m` finds modules of this project and of nothing else.
+COMMAND = (sys.executable, "-m", "lib.monitor.watch")
 
 
-class Sampler:
-    """Starts `scripts/gputop.py` for this process and ends it again."""
+class MonitorProcess:
+    """Records the memory of this process and of its devices into the folder of a run.
 
-    def __init__(self, config: RunConfig, run: RunDir, say: Callable[[str], None]):
-        self.interval, self.run, self.say = config.monitor_interval, run, say
-        self.wanted = config.monitor
+    Args:
+        run: the run's folder.
+        interval: seconds between samples; None records nothing.
+        log: called with one line where something goes wrong.
+    """
+
+    def __init__(self, run: RunDir, interval: float | None, log: Callable[[str], None]):
+        self.run, self.interval, self.log = run, interval, log
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        if not self.wanted:
+        """Start recording."""
+        if self.interval is None:
             return
         self.run.set_phase("startup")  # a resumed run still has the phase in which it ended
-        command = [sys.executable, str(SCRIPT), "--pid", str(os.getpid()), "--output", str(self.run.gpu)]
-        command += ["--interval", str(self.interval), "--phase-file", str(self.run.phase)]
+        output, phase = self.run.gpu.absolute(), self.run.phase.absolute()
+        command = [*COMMAND, "--pid", str(os.getpid()), "--output", str(output)]
+        command += ["--interval", str(self.interval), "--phase-file", str(phase)]
         quiet = subprocess.DEVNULL
         try:
-            self.process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
+            self.process = subprocess.Popen(command, cwd=ROOT, stdin=quiet, stdout=quiet, stderr=quiet)
         except OSError as error:
-            self.say(f"warning: no memory samples, the monitor did not start: {error.strerror}")
+            self.log(f"warning: no memory samples, the monitor did not start: {error.strerror}")
 
     def end(self) -> None:
-        """End the monitor, if it has not ended before its time, which is worth a warning and no more."""
+        """Stop recording; log a warning where the recorder has ended early or does not end."""
         if self.process is None:
             return
         process, self.process = self.process, None
         if process.poll() is not None and process.returncode != 0:
-            with contextlib.suppress(OSError):
-                self.say(
-                    f"warning: the monitor ended early (exit code {process.returncode}); memory samples are missing"
-                )
+            code = process.returncode
+            self._warn(f"warning: the monitor ended early (exit code {code}); memory samples are missing")
             return
         process.terminate()
         try:
@@ -52,5 +57,8 @@ class Sampler:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            with contextlib.suppress(OSError):
-                self.say("warning: the monitor hung; memory samples may be missing")
+            self._warn("warning: the monitor hung; memory samples may be missing")
+
+    def _warn(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # a full disk
+            self.log(line)

@@ -32,9 +32,9 @@ def cores() -> int:
 
 def gpus() -> list[str]:
     """Names of the GPUs that torch's device "cuda" can mean here (NVIDIA, AMD)."""
-    from ..monitor import devices
+    from ..monitor import discovery
 
-    found = devices.visible(devices.find(), os.environ)
+    found = discovery.visible(discovery.find(), os.environ)
     return [device.name for device in found if device.vendor in ("nvidia", "amd")]
 
 

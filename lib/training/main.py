@@ -19,7 +19,7 @@ from ..config import cli
 from ..config.errors import ConfigError
 from ..config.run_config import RunConfig, check_resumable
 from ..data.sources import DataError, check
-from ..monitor.process import Sampler
+from ..monitor.process import MonitorProcess
 from ..storage.files import write_atomic
 from ..storage.locks import Locked
 from ..storage.project import ROOT
@@ -81,7 +81,7 @@ def start(config: RunConfig, run: RunDir, build_model: BuildModel) -> int:
         return supervise(config, run, build_model, stop)
 
 
-def end_at_once(stop: StopSignals, monitor: Sampler | None = None) -> None:
+def end_at_once(stop: StopSignals, monitor: MonitorProcess | None = None) -> None:
     """End this process without saving, its monitor first."""
     if monitor is not None:
         monitor.end()
@@ -93,12 +93,12 @@ def supervise(config: RunConfig, run: RunDir, build_model: BuildModel, stop: Sto
     from .trainer import Diverged, Interrupted, train
 
     say = Log(run)
-    sampler = Sampler(config, run, say)
-    stop.on_request = lambda number: end_at_once(stop, sampler) if stop.count > 1 else None
+    monitor = MonitorProcess(run, config.monitor_interval if config.monitor else None, say)
+    stop.on_request = lambda number: end_at_once(stop, monitor) if stop.count > 1 else None
     why: str | None = None
     try:
         run.write_status("running", epochs=config.epochs)
-        sampler.start()
+        monitor.start()
         summary = train(config, run, build_model, stop, say)
     except Interrupted as reason:
         state, why, code = "interrupted", str(reason), 128 + reason.number
@@ -116,7 +116,7 @@ def supervise(config: RunConfig, run: RunDir, build_model: BuildModel, stop: Sto
             f"results in {seen_from_here(run.path)}"
         )
     finally:
-        sampler.end()
+        monitor.end()
     try:
         if why is not None:
             say(f"{state}: {why}")

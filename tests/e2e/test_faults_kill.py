@@ -125,7 +125,7 @@ def test_one_signal_finishes_the_step_saves_and_goes_on_to_the_same_bits(one, ca
     try:
         folder = only_run(results)
         wait_for(past_epoch(folder, 2))
-        assert processes_with(f"gputop.py --pid {status(folder)['pid']}")
+        assert processes_with(f"lib.monitor.watch --pid {status(folder)['pid']}")
         time.sleep(0.05)
         process.send_signal(number)
         out, err = process.communicate(timeout=30)

@@ -130,7 +130,7 @@ def test_a_monitor_that_dies_or_hangs_does_not_touch_the_run(calm, tmp_path, num
     try:
         folder = only_run(results)
         wait_for(past_epoch(folder, 1))
-        (monitor,) = processes_with(f"gputop.py --pid {status(folder)['pid']}")
+        (monitor,) = processes_with(f"lib.monitor.watch --pid {status(folder)['pid']}")
         os.kill(monitor.pid, number)
         out, err = process.communicate(timeout=60)
     finally:

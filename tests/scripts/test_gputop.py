@@ -1,84 +1,27 @@
-"""scripts/gputop.py as its users see it: recording beside a run."""
+"""scripts/gputop.py as its users see it: the screen, JSON, CSV, recordings, and what is refused."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
-import resource
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lib.monitor.devices import find
-from lib.monitor.host import Host, Watched
-from lib.monitor.recording import LineFile, load
-from lib.monitor.sampling import Ownership, Sampler, moments
+from lib.monitor.recording import load
+from lib.monitor.summary import summarize
 from scripts import gputop
 from tests.helpers.fake_nvml import FakeNvml, device, process
-from tests.helpers.gpu_recordings import write
-
-TOOL = Path(gputop.__file__)
-NOWHERE = Path("/nowhere")
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def sample(at: float, phase: str | None = "train", gpu: int | None = 0, **more: Any) -> dict[str, Any]:
-    return {"time": at, "gpu": gpu, **({"phase": phase} if phase else {}), **more}
-
-
-def wait_for(condition: Any, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+from tests.helpers.gpu_recordings import sample, samples_in, unpack, write
 
 
 @pytest.fixture(autouse=True)
 def all_devices_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-
-@pytest.fixture
-def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    """A run of a sort: a process with one child."""
-    with subprocess.Popen(["/bin/sh", "-c", "sleep 60 & wait"], start_new_session=True) as child:
-        wait_for(lambda: len(Host().tree(child.pid)) == 2 and (Host().tree_rss_mib(child.pid) or 0) > 0.5)
-        yield child
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)
-
-
-# --- recording ------------------------------------------------------------------------------------------------
-
-
-def test_recorder_tags_phases_and_ends_with_its_process(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
-    output, phase = tmp_path / "gpu.jsonl", tmp_path / "phase"
-    phase.write_text("startup\n")
-    command = [sys.executable, str(TOOL), "--pid", str(sleeper.pid), "--output", str(output)]
-    command += ["--interval", "0.05", "--phase-file", str(phase)]
-    with subprocess.Popen(command) as recorder:
-        wait_for(lambda: output.exists() and len(lines(output)) >= 2)
-        phase.write_text("train")
-        wait_for(lambda: lines(output)[-1]["phase"] == "train")
-        os.killpg(sleeper.pid, signal.SIGKILL)
-        sleeper.wait()
-        ended = time.monotonic()
-        assert recorder.wait(timeout=5) == 0
-        assert time.monotonic() - ended < 1.0
-    samples = lines(output)
-    assert {s["phase"] for s in samples} == {"startup", "train"}
-    assert all(s["gpu"] is None and s["host_rss_mib"] > 0 for s in samples[:-1])
-    assert all(b["time"] > a["time"] for a, b in pairwise(samples))
 
 
 def test_recorder_ends_at_once_for_a_process_that_is_gone(tmp_path: Path) -> None:
@@ -97,13 +40,6 @@ def test_process_that_does_not_exist_is_said_in_one_line_with_code_2(
     assert told.out == "" and told.err == "gputop: there is no process 999999999\n"
 
 
-def test_process_of_a_recorded_tree_is_watched_there_and_not_on_this_machine(tmp_path: Path) -> None:
-    write(tmp_path, f"proc/{os.getpid()}/stat", f"{os.getpid()} (python3) S 1")
-    watched = Watched(os.getpid(), Host(tmp_path))
-    assert not watched.gone and watched.handle is None
-    assert Host(tmp_path).memory_mib() == {}  # a gap, not this machine's
-
-
 def test_missing_folder_of_the_output_is_named_and_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recording = tmp_path / "gpu.jsonl"
     recording.write_text('{"time":1,"gpu":null,"host_rss_mib":3}\n')
@@ -120,98 +56,153 @@ def test_recorder_waits_out_a_long_interval_no_longer_than_its_process_lives() -
     assert time.monotonic() - began < 5
 
 
-def test_recorder_starts_in_under_a_third_of_a_second_and_without_torch(tmp_path: Path) -> None:
-    output = tmp_path / "gpu.jsonl"
-    command = [sys.executable, "-X", "importtime", str(TOOL), "--count", "1", "--output", str(output)]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # processor time rather than the clock's, so that a busy machine does not fail the promise
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert not {"torch", "numpy", "matplotlib", "rich", "psutil", "pynvml"} & imported
-    assert len(lines(output)) == 1
+def test_once_shows_devices_with_gaps_as_dashes_and_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    shared = device(name="NVIDIA GB10", load=(0, 0), compute=[process(os.getpid(), 900), process(999_999_999, None)])
+    del shared["used"], shared["total"]
+    assert gputop.main(["--once", "--root", "/"], FakeNvml(device(), shared)) == 0
+    screen = capsys.readouterr().out
+    assert "20,000 / 81,559 MiB" in screen and "87 %" in screen and "412 / 700 W" in screen
+    memory = screen[screen.index("GB10") :].splitlines()[2]
+    assert memory.split()[:2] == ["memory", "–"]
+    assert "900" in screen and "not visible from here" in screen
 
 
-def test_moments_keep_time_and_leave_out_what_was_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
-    seen = []
-    for _ in moments(1.0, 4, None):
-        seen.append(now[0])
-        now[0] += 2.5 if len(seen) == 2 else 0.1  # one sample takes long
-    assert seen == pytest.approx([0.0, 1.0, 4.0, 5.0])
-
-
-def test_sample_holds_what_the_contract_names(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    phase = tmp_path / "phase"
-    phase.write_text("ramp")
-    gpus = find(NOWHERE, FakeNvml(device(compute=[process(sleeper.pid, 812.5), process(1, 99)])))
-    (record,) = Sampler(gpus, Host(), sleeper.pid, phase).take()
-    assert record["phase"] == "ramp" and record["gpu"] == 0
-    assert record["process_mib"] == 812.5  # not the neighbour's 99
-    assert record["device_used_mib"] == 20_000 and record["gpu_utilization"] == 87
-    assert record["power_w"] == 412.35 and record["temperature_c"] == 61
-    assert record["host_rss_mib"] > 0
-    assert abs(record["time"] - time.time()) < 5
-
-
-def test_driver_that_dies_half_way_leaves_a_gap_and_the_recording_goes_on(
-    sleeper: subprocess.Popen[bytes],
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_size_is_cut_off_on_a_terminal_of_usual_width(
+    width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    nvml = FakeNvml(device(compute=[process(sleeper.pid, 812.5)]))
-    sampler = Sampler(find(NOWHERE, nvml), Host(), sleeper.pid)
-    (before,) = sampler.take()
-    nvml.dead = True
-    (during,) = sampler.take()
-    nvml.dead = False
-    (after,) = sampler.take()
-    assert before["process_mib"] == after["process_mib"] == 812.5
-    assert set(during) == {"time", "gpu", "host_rss_mib"}
+    monkeypatch.setenv("COLUMNS", str(width))
+    root = unpack("amd_mi300x", tmp_path)
+    write(root, "proc/meminfo", "MemTotal: 2113929216 kB\nMemAvailable: 1065353216 kB")
+    assert gputop.main(["--once", "--root", str(root)]) == 0
+    screen = capsys.readouterr().out
+    assert "98,304 / 196,592 MiB" in screen and "1,024,000 / 2,064,384 MiB" in screen
+    assert max(map(len, screen.splitlines())) <= width
 
 
-def test_phase_file_that_is_missing_or_empty_gives_no_phase(tmp_path: Path) -> None:
+def test_load_and_power_that_are_differences_are_there_when_shown_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = unpack("intel_a770_i915", tmp_path)
+    energy = root / "sys/class/drm/card0/device/hwmon/hwmon2/energy1_input"
+    monkeypatch.setattr(time, "sleep", lambda _: energy.write_text(str(int(energy.read_text()) + 10)))
+    assert gputop.main(["--once", "--json", "--root", str(root)]) == 0
+    (gpu,) = json.loads(capsys.readouterr().out)["gpus"]
+    assert gpu["power_w"] > 0 and gpu["gpu_utilization"] == 0
+
+
+def test_devices_with_the_same_number_keep_their_own_figures_in_a_recording(tmp_path: Path) -> None:
+    output = tmp_path / "gpu.jsonl"
+    root = unpack("amd_mi300x", tmp_path / "root")
+    nvml = FakeNvml(device())
+    assert gputop.main(["--count", "1", "--root", str(root), "--output", str(output)], nvml) == 0
+    devices = summarize(load(output)[0])["devices"]
+    assert {name: found["all"]["device_used_mib"]["peak"] for name, found in devices.items()} == {
+        "gpu nvidia:0": 20_000, "gpu amd:0": 98_304
+    }  # fmt: skip
+
+
+def test_total_memory_is_shown_where_a_device_tells_no_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gputop.main(["--once", "--root", str(unpack("intel_b580_xe", tmp_path))]) == 0
+    assert "– / 12,288 MiB" in capsys.readouterr().out
+
+
+def test_hidden_devices_are_told_of_on_the_screen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-none")
+    assert gputop.main(["--once"], FakeNvml(device())) == 0
+    screen = capsys.readouterr().out
+    assert "hidden by CUDA_VISIBLE_DEVICES='GPU-none': 0 NVIDIA H100" in screen and "can be read" not in screen
+
+
+def test_without_a_gpu_the_host_is_shown_and_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = unpack("intel_a770_i915", tmp_path / "a")
+    assert gputop.main(["--once", "--gpu", "0", "--root", str(root)]) == 0
+    assert "Intel GPU 0x56a0" in capsys.readouterr().out
+    (tmp_path / "b/proc").mkdir(parents=True)
+    (tmp_path / "b/proc/meminfo").write_text("MemTotal: 2048000 kB\nMemAvailable: 1024000 kB\n")
+    assert gputop.main(["--once", "--root", str(tmp_path / "b")]) == 0
+    screen = capsys.readouterr().out
+    assert "No GPU" in screen and "1,000 / 2,000 MiB" in screen
+
+
+def test_json_is_one_object_with_gaps_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    used = [process(os.getpid(), 900), process(999_999_999, None)]
+    assert gputop.main(["--once", "--json"], FakeNvml(device(compute=used))) == 0
+    (gpu,) = json.loads(capsys.readouterr().out)["gpus"]
+    assert gpu["device_used_mib"] == 20_000 and "fan_percent" not in gpu
+    assert gpu["processes"][0]["mib"] == 900 and "mib" not in gpu["processes"][1]
+
+
+def test_csv_has_an_empty_cell_where_a_reading_is_missing(tmp_path: Path) -> None:
+    output = tmp_path / "gpu.csv"
+    for _ in range(2):  # the second call appends, without a second heading
+        assert gputop.main(["--csv", "--count", "1", "--output", str(output)], FakeNvml(device())) == 0
+    rows = list(csv.DictReader(io.StringIO(output.read_text())))
+    assert len(rows) == 2
+    assert rows[0]["device_used_mib"] == "20000.0" and rows[0]["fan_percent"] == ""
+
+
+def test_gpu_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gputop.main(["--once", "--gpu", "3"], FakeNvml(device())) == 2
+    assert "no GPU 3; there are: 0 NVIDIA H100" in capsys.readouterr().err
+    # a run's recording goes on with the host's memory
+    assert gputop.main(["--gpu", "3", "--count", "1", "--output", str(tmp_path / "r")], FakeNvml(device())) == 0
+    assert samples_in(tmp_path / "r")[0]["gpu"] is None
+
+
+@pytest.mark.parametrize("wrong", [["--interval", "0"], ["--interval", "nan"], ["--count", "0"], ["--json", "--csv"]])
+def test_wrong_arguments_end_with_code_2(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        gputop.main(wrong)
+    assert ended.value.code == 2
+
+
+def test_a_picture_of_an_unknown_kind_is_refused_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = tmp_path / "gpu.jsonl"
+    gputop.main(["--count", "2", "--interval", "0.1", "--output", str(recording)])
+    assert gputop.main(["--plot", str(recording), "--output", str(tmp_path / "a.txt")]) != 0
+    assert "a.txt: the name of a picture ends with .png" in capsys.readouterr().err
+
+
+def test_recordings_are_read_back_as_tables_json_and_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, mib in (("a", 100.0), ("b", 50.0)):
+        (tmp_path / name).mkdir()
+        rows = [sample(float(t), "train" if t else "startup", process_mib=mib, power_w=9.0) for t in range(4)]
+        (tmp_path / name / "gpu.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = str(tmp_path / "a")  # a run's folder will do
+    assert gputop.main(["--summary", run]) == 0
+    assert "process MiB" in capsys.readouterr().out
+    assert gputop.main(["--summary", run, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["devices"]["gpu 0"]["training"]["seconds"] == 3.0
+    assert gputop.main(["--compare", run, str(tmp_path / "b")]) == 0
+    assert "0.500" in capsys.readouterr().out
+    picture = tmp_path / "picture.png"
+    assert gputop.main(["--plot", f"{run}/gpu.jsonl", "--output", str(picture)]) == 0
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_file_that_is_no_recording_is_refused_and_told_what_can_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log.txt").write_text("epoch 1\nepoch 2\n")
+    for asked in ("--summary {}", "--compare {} {}", "--plot {}"):
+        assert gputop.main(asked.format(*[str(tmp_path / "log.txt")] * 2).split()) == 2
+        told = capsys.readouterr().err
+        assert "log.txt: no sample in it" in told and "JSON or CSV" in told and told.count("\n") == 1
+
+
+def test_recording_that_is_missing_or_empty_is_one_sentence_and_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gputop.main(["--summary", str(tmp_path / "none")]) == 2
+    assert "no such recording" in capsys.readouterr().err
     (tmp_path / "empty").write_text("")
-    for name in ("empty", "missing"):
-        assert "phase" not in Sampler([], Host(), os.getpid(), tmp_path / name).take()[0]
-
-
-def test_process_of_the_tree_is_ours_and_its_unknown_size_stays_unknown() -> None:
-    owner = Ownership(in_container=False)
-    assert owner.mib({5: 100.0, 6: 50.0, 9: 7.0}, {5, 6}) == 150.0
-    assert owner.mib({5: 100.0, 6: None}, {5, 6}) is None  # part of a sum is not the sum
-    assert owner.mib({9: 7.0}, {5, 6}) is None
-    assert owner.mib({}, {5}) is None
-
-
-def test_in_a_container_the_one_process_that_turned_up_since_the_start_is_ours() -> None:
-    owner = Ownership(in_container=True)
-    assert owner.mib({88001: 300.0}, {12}) is None  # a neighbour was there before
-    assert owner.mib({88001: 300.0, 90210: 40.0}, {12}) == 40.0
-    assert owner.mib({88001: 300.0, 90210: 640.0, 90300: 70.0}, {12}) == 640.0  # another neighbour comes later
-    assert owner.mib({88001: 300.0}, {12}) is None
-    both = Ownership(in_container=True)
-    assert both.mib({}, {12}) is None
-    assert both.mib({1001: 10.0, 1002: 20.0}, {12}) is None  # either could be ours
-    outside = Ownership(in_container=False)
-    assert outside.mib({}, {12}) is None
-    assert outside.mib({90210: 40.0}, {12}) is None
-
-
-def test_in_a_container_nothing_is_said_of_a_run_that_others_are_started_beside() -> None:
-    owner = Ownership(in_container=True, alone=False)
-    assert owner.mib({}, {12}) is None
-    assert owner.mib({1002: 900.0}, {12}) is None  # the other run's
-    assert owner.mib({1001: 400.0, 1002: 900.0}, {12}) is None
-    assert owner.mib({12: 400.0, 1002: 900.0}, {12}) == 400.0  # where numbers are those of the container
-
-
-def test_torn_tail_does_not_swallow_the_next_line_and_a_full_disk_is_survived(tmp_path: Path) -> None:
-    path = tmp_path / "gpu.jsonl"
-    path.write_text('{"time": 1, "gpu": null}\n{"time": 2, "gp')
-    LineFile(path).write('{"time":3,"gpu":null}')
-    records, dropped = load(path)
-    assert [record["time"] for record in records] == [1, 3]
-    assert dropped == 1
-    LineFile(Path("/dev/full")).write("lost")
+    assert gputop.main(["--plot", str(tmp_path / "empty")]) == 2
+    assert gputop.main(["--summary", str(tmp_path / "empty")]) == 0
+    assert "no samples" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from lib.config.run_config import RunConfig
 from lib.memory_estimate import gpu_packing
 from lib.memory_estimate.estimator import MOMENTS, Prediction, Predictor
 from lib.memory_estimate.table import text
-from lib.monitor import devices, nvidia
+from lib.monitor import discovery, nvidia
 from scripts import memory
 from tests.helpers.fake_nvml import FakeNvml, device
 
@@ -120,12 +120,12 @@ def test_sharing_falls_back_to_one_run_where_nothing_is_predicted(monkeypatch: p
 def test_free_memory_is_that_of_the_gpu_that_torch_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = device(uuid="GPU-1", total=8000 * MIB, used=1500 * MIB), device(uuid="GPU-2")
     nvml = FakeNvml(large, small)
-    monkeypatch.setattr(devices, "find", lambda: nvidia.find(nvml))
+    monkeypatch.setattr(discovery, "find", lambda: nvidia.find(nvml))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert gpu_packing.free_mib() == 6500.0
     nvml.dead = True
     assert gpu_packing.free_mib() is None
-    monkeypatch.setattr(devices, "find", list)
+    monkeypatch.setattr(discovery, "find", list)
     assert gpu_packing.free_mib() is None
 
 

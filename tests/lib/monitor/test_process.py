@@ -1,27 +1,26 @@
-"""lib/monitor/process.py: a monitor beside the run, which tags its samples from the start and never outlives it."""
+"""The monitor beside the run, which tags its samples from the start and never outlives it."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-from lib.monitor.process import Sampler
+from lib.monitor.process import MonitorProcess
 from lib.storage.files import read_json_lines
 from lib.storage.run_dir import RunDir
-from tests.helpers.tiny_runs import tiny
 
 
 def test_samples_begin_in_startup_whatever_phase_an_earlier_start_ended_in(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.set_phase("done")
-    sampler = Sampler(tiny(monitor=True, monitor_interval=0.05), run, print)
-    sampler.start()
-    assert sampler.process is not None
-    process = sampler.process
+    monitor = MonitorProcess(run, 0.05, print)
+    monitor.start()
+    assert monitor.process is not None
+    process = monitor.process
     deadline = time.monotonic() + 10
     while not (run.gpu.exists() and run.gpu.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.02)
-    sampler.end()
+    monitor.end()
     assert process.returncode is not None
     samples, torn = read_json_lines(run.gpu)
     assert torn == 0 and samples
@@ -30,7 +29,7 @@ def test_samples_begin_in_startup_whatever_phase_an_earlier_start_ended_in(tmp_p
 
 
 def test_no_monitor_is_started_where_none_is_wanted(tmp_path: Path) -> None:
-    sampler = Sampler(tiny(), RunDir(tmp_path), print)
-    sampler.start()
-    sampler.end()
-    assert sampler.process is None and not list(tmp_path.iterdir())
+    monitor = MonitorProcess(RunDir(tmp_path), None, print)
+    monitor.start()
+    monitor.end()
+    assert monitor.process is None and not list(tmp_path.iterdir())

@@ -95,7 +95,7 @@ def test_a_monitor_that_dies_or_hangs_costs_one_warning(
 ) -> None:
     fake = tmp_path / "monitor.py"
     fake.write_text(script)
-    monkeypatch.setattr(process, "SCRIPT", fake)
+    monkeypatch.setattr(process, "COMMAND", (sys.executable, str(fake)))
     assert run_main(tmp_path / "run", monitor="y") == 0
     log = RunDir(tmp_path / "run").log.read_text()
     assert log.count("warning") == log.count(warning) == 1

@@ -1,4 +1,4 @@
-"""Which devices gputop shows, and how they are named: by number, UUID, part and vendor."""
+"""Which devices are found and shown, and how they are named: by number, UUID, part and vendor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lib.monitor.devices import find, hidden, label, named, visible
+from lib.monitor import nvidia
+from lib.monitor.devices import label
+from lib.monitor.discovery import find, hidden, named, visible
 from tests.helpers.fake_nvml import MIB, FakeNvml, device
 from tests.helpers.gpu_recordings import unpack
 
@@ -61,3 +63,15 @@ def test_hidden_devices_are_named_with_what_hides_them() -> None:
     assert hidden([], {"CUDA_VISIBLE_DEVICES": ""}) is None
     told = hidden(gpus, {"CUDA_VISIBLE_DEVICES": "7"}) or ""
     assert told.startswith("hidden by CUDA_VISIBLE_DEVICES='7': 0 NVIDIA H100")
+
+
+def test_recorded_tree_is_never_mixed_with_the_devices_of_this_machine(tmp_path: Path) -> None:
+    notes: list[str] = []
+    assert find(unpack("amd_mi300x", tmp_path), None, notes)[0].vendor == "amd"
+    assert notes == [] and not nvidia.has_device(tmp_path)
+
+
+def test_all_vendors_together(tmp_path: Path) -> None:
+    unpack("amd_mi300x", tmp_path)
+    gpus = find(unpack("intel_a770_i915", tmp_path), FakeNvml(device()))
+    assert [(gpu.vendor, gpu.index) for gpu in gpus] == [("nvidia", 0), ("amd", 0), ("intel", 0)]
