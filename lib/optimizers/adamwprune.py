@@ -13,7 +13,7 @@ from ..pruning.pruner import check_floors
 from ..pruning.schedule import CubicSchedule, exchange_share
 from ..pruning.score_histogram import Update
 from ..pruning.selection import RANKINGS
-from . import checks, lean, mask_updates, memory_format, sparse_state, state_loading
+from . import checks, lean, mask_updates, memory_format, sparse_state, sparse_step, state_loading
 
 MODES = ("gradual", "lean", "dynamic")
 
@@ -287,9 +287,9 @@ class AdamWPrune(Optimizer):
                 slope = sparse_state.gradient(weight)  # torch's kernel goes through memory without a look at strides
             dense.append((weight, slope, state["exp_avg"], state["exp_avg_sq"], state["step"]))
         if dense:
-            sparse_state.adamw_step(group, *(list(column) for column in zip(*dense, strict=True)))
+            sparse_step.adamw_step(group, *(list(column) for column in zip(*dense, strict=True)))
         if alone := [(weight, state) for weight, state in pruned if "row_avg_sq" not in state]:
-            sparse_state.step(alone, group)
+            sparse_step.step(alone, group)
         if with_rows := [(weight, state) for weight, state in pruned if "row_avg_sq" in state]:
             lean.step(with_rows, group, self.steps + 1)
 

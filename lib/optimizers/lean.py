@@ -26,8 +26,9 @@ from torch import Tensor
 from ..kernels import cpu
 from ..pruning import masks
 from ..pruning.criteria import fisher
-from . import memory_format, sparse_state
-from .sparse_state import Scores, State
+from . import memory_format, sparse_scores, sparse_state, sparse_step
+from .sparse_scores import Scores
+from .sparse_state import State
 
 
 def start(weight: Tensor, state: State) -> None:
@@ -129,23 +130,23 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], steps: 
     pairs = [(masks.flat(weight.detach()), masks.flat(sparse_state.gradient(weight))) for weight, _ in tensors]
     states = [state for _, state in tensors]
     at_once = [bool(group["fused"]) and _is_here(*pair, state) for pair, state in zip(pairs, states, strict=True)]
-    sparse_state.step([tensor for tensor, both in zip(tensors, at_once, strict=True) if not both], group)
+    sparse_step.step([tensor for tensor, both in zip(tensors, at_once, strict=True) if not both], group)
     for state, both in zip(states, at_once, strict=True):
         if both:
             state["step"] += 1
     scales = _scales([slope for _, slope in pairs], states, group)
     for (weight, state), (vector, slope), scale, both in zip(tensors, pairs, scales, at_once, strict=True):
         if both:
-            held = sparse_state.compiled_slices(vector, slope, weight, state, group)
+            held = sparse_step.compiled_slices(vector, slope, weight, state, group)
             compiled += _compiled_slices(held, vector, scale, decay, most)
-        elif group["fused"] and sparse_state.on_gpu(vector, slope, scale):
+        elif group["fused"] and sparse_step.on_gpu(vector, slope, scale):
             on_gpus.setdefault(vector.device, []).append((vector, slope, state["mask"], scale))
         else:
             _step(vector, slope, scale, state["mask"], decay, most)
     if compiled:
         cpu.lean_step(compiled)
     for parts in on_gpus.values():
-        sparse_state.triton_step().scaled_step(parts, decay, most)
+        sparse_step.triton_step().scaled_step(parts, decay, most)
 
 
 def _is_here(vector: Tensor, slope: Tensor, state: State) -> bool:
@@ -164,7 +165,7 @@ def _scales(slopes: Sequence[Tensor], states: Sequence[State], group: dict[str, 
     torch._foreach_mul_(squares, [(1 - beta2) / row.shape[1] for row in rows])
     torch._foreach_mul_(averages, beta2)
     torch._foreach_add_(averages, squares)
-    scales = torch._foreach_div(averages, [sparse_state.correction(beta2, state) for state in states])
+    scales = torch._foreach_div(averages, [sparse_scores.correction(beta2, state) for state in states])
     torch._foreach_sqrt_(scales)
     torch._foreach_add_(scales, group["eps"])
     torch._foreach_reciprocal_(scales)
@@ -196,7 +197,7 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float)
 
     Pruned weights have -1, so that they come before a living zero.
     """
-    correction = sparse_state.correction(group["betas"][1], state)
+    correction = sparse_scores.correction(group["betas"][1], state)
     vector, rows = masks.flat(weight.detach()), _second_moments(state, group).float()
 
     def compiled() -> Iterator[Tensor]:
@@ -204,7 +205,7 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float)
         for start, stop, first, last in sparse_state.bounds(weight, state):
             v, bits = state["exp_avg_sq"][first:last], state["mask"][start // 8 :]
             here = cpu.Rows(powers, length, start)
-            yield cpu.fisher_lean(vector[start:stop], v, bits, here, number, sparse_state.ROOTS[exponent])
+            yield cpu.fisher_lean(vector[start:stop], v, bits, here, number, sparse_scores.ROOTS[exponent])
 
     def everywhere() -> Iterator[Tensor]:
         for start, stop, first, last in sparse_state.bounds(weight, state):
@@ -214,9 +215,8 @@ def scores(weight: Tensor, state: State, group: dict[str, Any], exponent: float)
             part = vector[start:stop]
             yield fisher(part.float(), v, v, exponent).masked_fill_(is_pruned(part), -1.0)
 
-    fast = (
-        group["fused"] and exponent in sparse_state.ROOTS and cpu.supports(weight) and cpu.supports(state["exp_avg_sq"])
-    )
+    compiles = all(map(cpu.supports, (weight, state["exp_avg_sq"])))
+    fast = group["fused"] and exponent in sparse_scores.ROOTS and compiles
     return compiled if fast else everywhere
 
 
@@ -240,7 +240,7 @@ def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int]) -> None
 
 def _second_moments(state: State, group: dict[str, Any]) -> Tensor:
     """``v_hat`` of each row."""
-    moments: Tensor = state["row_avg_sq"] / sparse_state.correction(group["betas"][1], state)
+    moments: Tensor = state["row_avg_sq"] / sparse_scores.correction(group["betas"][1], state)
     return moments
 
 

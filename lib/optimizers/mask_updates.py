@@ -17,7 +17,7 @@ from ..pruning import masks
 from ..pruning.criteria import Criterion
 from ..pruning.score_histogram import Layer, Update, lower_edges
 from ..pruning.selection import BY_SHAPE, Selection, kept, round_to_total, survivors_at_least
-from . import checks, lean, sparse_state
+from . import checks, lean, sparse_scores, sparse_state
 
 
 class Part(NamedTuple):
@@ -42,7 +42,7 @@ class Rule:
     ranking: str
     min_density: float
 
-    def layer(self, index: int, part: Part, scores: sparse_state.Scores, candidates: int) -> Layer:
+    def layer(self, index: int, part: Part, scores: sparse_scores.Scores, candidates: int) -> Layer:
         """What the ranking needs to know of a tensor of which ``candidates`` weights have scores."""
         name = checks.name_of(part.weight, part.group) or f"{index} of shape {tuple(part.weight.shape)}"
         keep = survivors_at_least(part.weight.numel(), self.min_density)
@@ -61,7 +61,7 @@ def start(parts: Sequence[Part], rule: Rule, sparsity: float, dynamic: bool) -> 
     for part in parts:
         checks.dense_gradient(part.weight, part.group)
     compared = dynamic and all(part.weight.grad is not None for part in parts)
-    first = sparse_state.sensitivities if compared else sparse_state.magnitudes
+    first = sparse_scores.sensitivities if compared else sparse_scores.magnitudes
     layers = [rule.layer(i, p, first(p.weight), p.weight.numel()) for i, p in enumerate(parts)]
     selection = Selection(layers)
     without = round(sparsity * sum(layer.size for layer in layers))
@@ -84,7 +84,7 @@ def prune(parts: Sequence[Part], rule: Rule, sparsity: float, exchange: float, s
     survivors = sum(part.held for part in parts)
     remain = min(size - round(sparsity * size), survivors)
     layers = [
-        rule.layer(i, p, sparse_state.scores(*p, rule.criterion, rule.exponent), p.held) for i, p in enumerate(parts)
+        rule.layer(i, p, sparse_scores.scores(*p, rule.criterion, rule.exponent), p.held) for i, p in enumerate(parts)
     ]
     selection = Selection(layers)
     numbers = selection.numbers(survivors - remain, rule.ranking)
@@ -171,7 +171,7 @@ def _grow(parts: Sequence[Part], bits: list[Tensor], leaving: np.ndarray, rule: 
     layers = []
     for index in chosen:
         part = parts[index]
-        layer = rule.layer(index, part, sparse_state.pruned_gradients(part.weight, part.state), int(absent[index]))
+        layer = rule.layer(index, part, sparse_scores.pruned_gradients(part.weight, part.state), int(absent[index]))
         layers.append(replace(layer, name=f"{layer.name} (gradient)", keep=0))
     selection = Selection(layers)
     staying = absent[chosen] - leaving[chosen]

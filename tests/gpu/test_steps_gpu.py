@@ -16,7 +16,7 @@ from lenet5.train import build_model as lenet5
 from lib.config import kconfig
 from lib.config.resolve import run_config
 from lib.data import dataset as datasets
-from lib.optimizers import sparse_state
+from lib.optimizers import sparse_step
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning.pruner import MaskedPruner
 from lib.storage.run_dir import RunDir
@@ -57,7 +57,7 @@ def test_the_triton_step_is_used_and_agrees_with_torchs_operations(
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(8, 16, 3), nn.Conv2d(16, 700, 3), nn.Linear(24, 60))
     model = model.to("cuda", memory_format=layout)
-    step = sparse_state.triton_step()
+    step = sparse_step.triton_step()
     assert step is not None and step.supports(model[0].weight)
     calls = []
     for name in ("step", "scaled_step"):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lib.kernels import cpu, triton_step
-from lib.optimizers import lean, sparse_state
+from lib.optimizers import lean, sparse_state, sparse_step
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning import masks
 
@@ -50,7 +50,7 @@ def test_kernels_agree_with_torchs_operations(density: float, changes: dict[str,
     for _ in range(3):
         triton_step.step(tensors, group)
         for weight, gradient, state in others:
-            sparse_state._step(weight, gradient, weight, state, group)
+            sparse_step._step(weight, gradient, weight, state, group)
     for (weight, _, state), (other, _, expected) in zip(tensors, others, strict=True):
         torch.testing.assert_close(weight, other, rtol=1e-5, atol=1e-6)
         assert torch.equal(weight == 0, other == 0)
@@ -102,7 +102,7 @@ def test_a_ramp_ends_as_with_torchs_operations(layout: torch.memory_format, monk
         flat = [(masks.flat(w.detach()), masks.flat(sparse_state.gradient(w)), state) for w, state in tensors]
         triton_step.step(flat, group)
 
-    monkeypatch.setattr(sparse_state, "step", by_kernels)
+    monkeypatch.setattr(sparse_step, "step", by_kernels)
     kernels = train(model)
     assert calls and set(calls) == {3}
     for first, second in zip(kernels, plain, strict=True):

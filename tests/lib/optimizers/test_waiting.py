@@ -10,7 +10,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lib.memory_estimate.fake_run import as_on_gpu
-from lib.optimizers import sparse_state
+from lib.optimizers import sparse_step
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning import masks
 
@@ -26,7 +26,7 @@ def test_a_gpu_is_asked_for_counts_alone_and_once_for_all_tensors(
     mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``as_on_gpu`` answers for what is asked once an update; whatever else were asked has no answer."""
-    monkeypatch.setattr(sparse_state, "triton_step", lambda: None)
+    monkeypatch.setattr(sparse_step, "triton_step", lambda: None)
     tables = (masks._byte_table, masks._bit_values)
     try:
         with as_on_gpu(), FakeTensorMode():
