@@ -56,7 +56,7 @@ rerun: packages ## train everything again, into a new results folder
 
 .PHONY: data
 data: packages ## fetch the data sets that the configuration needs
-	$(Q)$(python) -m lib.data.dataset $(overrides)
+	$(Q)$(python) scripts/data.py $(overrides)
 
 ##@ Configure
 .PHONY: menuconfig

@@ -34,8 +34,7 @@ from lib.config.errors import ConfigError
 from lib.config.matrix import default_config, load_matrix
 from lib.config.run_config import RunConfig
 from lib.config.symbols import Symbols
-from lib.data.sources import DataError
-from lib.data.sources import check as check_data
+from lib.data.sources import DataError, locate
 from lib.memory_estimate import gpu_packing
 from lib.results.load import load
 from lib.runner import environment
@@ -89,7 +88,7 @@ def check_datasets(configs: list[RunConfig]) -> None:
     asked = {(c.dataset, c.data_dir, c.download, c.train_images, c.validation_images) for c in configs}
     for dataset in sorted(asked):
         try:
-            check_data(*dataset)
+            locate(*dataset)
         except DataError as error:
             raise Refused(str(error)) from None
 

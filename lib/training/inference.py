@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ..config.run_config import RunConfig
-from ..data.dataset import Data, normalise
+from ..data.dataset import Data
+from ..data.transforms import normalise
 from ..memory.accounting import storage_bytes
 from ..memory.tracker import LiveBytes
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ..config import cli
 from ..config.errors import ConfigError
 from ..config.run_config import RunConfig, check_resumable
-from ..data.sources import DataError, check
+from ..data.sources import DataError, source_of
 from ..monitor.process import MonitorProcess
 from ..storage.files import write_atomic
 from ..storage.locks import Locked
@@ -40,7 +40,7 @@ def main(model: str, build_model: BuildModel, argv: list[str] | None = None) -> 
     description = sys.modules[build_model.__module__].__doc__ or ""
     try:
         config, output = cli.parse(model, description, sys.argv[1:] if argv is None else argv)
-        check(config.dataset, config.data_dir, config.download, config.train_images, config.validation_images)
+        source_of(config)
         run = RunDir(output or default_output(config))
         # a run of a killed matrix may need a moment to notice: the next matrix's run waits for it
         with run.lock(wait=10.0 if PARENT in os.environ else 0.0):

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..config.run_config import RunConfig, check_resumable
 from ..data import dataset as datasets
+from ..data import loader
 from ..memory import accounting
 from ..memory.allocator import Peaks
 from ..pruning.score_histogram import NotFinite
@@ -60,7 +61,7 @@ class Training:
         seeding.seed_everything(config.seed, config.deterministic)
         self.device = self.compute.device
         self.data = datasets.load(config, self.device)
-        self.steps = datasets.steps_per_epoch(self.data, config)
+        self.steps = loader.steps_per_epoch(self.data, config)
         total_steps = config.epochs * self.steps
         layout = torch.channels_last if config.channels_last else torch.preserve_format
         self.model = build_model(config, self.data).to(self.device, memory_format=layout)  # type: ignore[call-overload]
@@ -78,7 +79,7 @@ class Training:
 
     def make_ready(self) -> None:
         """Count activations, then compile. In place, so that the names in the state stay as they are."""
-        images, labels = next(datasets.batches(self.data, self.config, epoch=0))
+        images, labels = next(loader.batches(self.data, self.config, epoch=0))
         self.model.train()
         with self.compute.autocast():
             self.activations = accounting.activation_bytes(self.model, images, labels, self.loss)
@@ -94,7 +95,7 @@ class Training:
         self.model.train()
         self.peaks.begin()  # an evaluation, with batches of another size, has none of its peak in here
         start = time.perf_counter()
-        for images, labels in datasets.batches(self.data, self.config, progress.epoch, progress.step):
+        for images, labels in loader.batches(self.data, self.config, progress.epoch, progress.step):
             if self.stop is not None and self.stop.requested():
                 progress.seconds += time.perf_counter() - start
                 self.save()
@@ -114,7 +115,7 @@ class Training:
         if not math.isfinite(loss):
             raise Diverged(f"the training loss became {loss} in epoch {progress.epoch + 1}")
         held = self.held() | self.peaks.bytes()
-        images_seen = self.steps * datasets.batch_size(self.data, self.config)
+        images_seen = self.steps * loader.batch_size(self.data, self.config)
         self.record = {
             "epoch": progress.epoch + 1,
             "planned_epochs": self.config.epochs,
@@ -166,7 +167,7 @@ class Training:
         self.model.eval()
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for part, answers in datasets.evaluation_batches(images, labels, self.data, self.config):
+        for part, answers in loader.evaluation_batches(images, labels, self.data, self.config):
             with self.compute.autocast():
                 logits = self.model(part)
                 loss += F.cross_entropy(logits, answers, reduction="sum")

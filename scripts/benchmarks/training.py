@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lib.config.run_config import RunConfig
-from lib.data import dataset as datasets
+from lib.data import loader
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.storage.run_dir import RunDir
 from lib.training.build import build_optimizer
@@ -40,7 +40,7 @@ def _steps(config: RunConfig, rounds: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         training = Training(config, RunDir(Path(folder)), build_model, None, lambda line: None)
         training.make_ready()
-        batches = list(datasets.batches(training.data, config, epoch=0))
+        batches = list(loader.batches(training.data, config, epoch=0))
         alternatives = {"forward and backward": None, "torch AdamW": training.optimizer} | _others(training, batches)
         calls = {name: _taken(training, batches, optimizer) for name, optimizer in alternatives.items()}
         calls["torch AdamW, in the training loop"] = _loop(training)

@@ -19,6 +19,7 @@ from lib.config import kconfig
 from lib.config.resolve import run_config
 from lib.config.run_config import RunConfig
 from lib.data import dataset as datasets
+from lib.data import loader
 from lib.storage.run_dir import RunDir
 from lib.training.build import build_optimizer
 from lib.training.trainer import Training
@@ -68,7 +69,7 @@ def _epoch(config: RunConfig, rounds: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         training = Training(config, RunDir(Path(folder)), MODELS[config.model], None, lambda line: None)
         training.make_ready()
-        batches = list(datasets.batches(training.data, config, epoch=0))
+        batches = list(loader.batches(training.data, config, epoch=0))
         model, optimizer = training.model, build_optimizer(config, training.model, 10**6)
 
         def bare() -> None:
@@ -104,7 +105,7 @@ def _pipelines(config: RunConfig, rounds: int) -> list[Row]:
     loader = DataLoader(_Images(data.train_images.cpu(), pipeline), config.batch_size, num_workers=2)
 
     def batched() -> None:
-        for images, _ in datasets.batches(data, config, epoch=0):
+        for images, _ in loader.batches(data, config, epoch=0):
             last = images
         last[0, 0, 0, 0].item()  # a GPU is done only then
 

@@ -23,6 +23,7 @@ from lib.config import kconfig
 from lib.config.resolve import run_config
 from lib.config.run_config import RunConfig
 from lib.data import dataset as datasets
+from lib.data import loader
 from lib.memory import accounting
 from lib.memory_estimate.estimator import Predictor
 from lib.storage.run_dir import RunDir
@@ -59,7 +60,7 @@ def training(run: RunConfig, path: Path) -> Training:
 
 def steps(run: Training, number: int) -> None:
     run.model.train()
-    source = datasets.batches(run.data, run.config, 0)
+    source = loader.batches(run.data, run.config, 0)
     for step, (images, labels) in zip(range(number), source, strict=False):
         run.train_step(images, labels, step)
 

@@ -15,7 +15,7 @@ from torch import nn
 from lenet5.train import build_model as lenet5
 from lib.config import kconfig
 from lib.config.resolve import run_config
-from lib.data import dataset as datasets
+from lib.data import loader
 from lib.optimizers import sparse_step
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning.pruner import MaskedPruner
@@ -98,7 +98,7 @@ def test_no_step_waits_for_the_gpu(
     checked = 0
     for epoch in range(run.epochs):
         torch.cuda.set_sync_debug_mode("default")  # an epoch begins with the transfer of its order
-        for index, (images, labels) in enumerate(datasets.batches(training.data, run, epoch)):
+        for index, (images, labels) in enumerate(loader.batches(training.data, run, epoch)):
             step = epoch * training.steps + index
             warm = step >= 3 and not may_wait(training, step + 1)
             torch.cuda.set_sync_debug_mode("error" if warm else "default")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lib.data import sources
-from lib.data.sources import DataError, check
+from lib.data.sources import DataError, locate
 from lib.storage.project import ROOT
 
 
@@ -32,7 +32,7 @@ def fake_torchvision(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Path]:
 
 def test_two_that_download_at_once_download_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = fake_torchvision(monkeypatch, "a")
-    threads = [threading.Thread(target=check, args=("mnist", tmp_path, True)) for _ in range(4)]
+    threads = [threading.Thread(target=locate, args=("mnist", tmp_path, True)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -51,7 +51,7 @@ def test_three_processes_that_download_at_once_download_once(tmp_path: Path) -> 
     code = (
         f"from lib.data import sources; sources.DOWNLOAD = {download!r}\n"
         "sources.MNIST_FILES = {'a': '0cc175b9c0f1b6a831c399e269772661'}\n"
-        f"print(sources.check('mnist', {str(folder)!r}, download=True).path)"
+        f"print(sources.locate('mnist', {str(folder)!r}, download=True).path)"
     )
     processes = [
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)
@@ -64,7 +64,7 @@ def test_three_processes_that_download_at_once_download_once(tmp_path: Path) -> 
 def test_what_arrives_damaged_never_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_torchvision(monkeypatch, "b")
     with pytest.raises(DataError, match="MD5"):
-        check("mnist", tmp_path, download=True)
+        locate("mnist", tmp_path, download=True)
     assert not list(tmp_path.rglob("a"))
 
 
@@ -72,7 +72,7 @@ def test_a_killed_download_leaves_nothing_to_the_next(tmp_path: Path, monkeypatc
     (tmp_path / ".download-killed").mkdir()
     (tmp_path / ".download-killed" / "half").write_bytes(b"?")
     fake_torchvision(monkeypatch, "a")
-    check("mnist", tmp_path, download=True)
+    locate("mnist", tmp_path, download=True)
     assert [path.name for path in sorted(tmp_path.iterdir())] == [".lock", "MNIST"]
 
 
@@ -81,7 +81,7 @@ def test_no_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(
         DataError, match=r"could not be downloaded \(OSError: Name or.*; without a network, fill"
     ) as error:
-        check("mnist", tmp_path, download=True)
+        locate("mnist", tmp_path, download=True)
     assert "\n" not in str(error.value)
 
 
@@ -89,4 +89,4 @@ def test_no_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     with pytest.raises(DataError, match="Permission denied"):
-        check("mnist", tmp_path / "new", download=True)
+        locate("mnist", tmp_path / "new", download=True)

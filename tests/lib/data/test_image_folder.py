@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from lib.data import image_folder, readers, sources
-from lib.data.sources import DataError, check
+from lib.data.sources import DataError, locate
 
 CPU = torch.device("cpu")
 
@@ -29,11 +29,11 @@ def write_folder(root: Path, classes: tuple[str, ...] = ("cat", "dog"), mode: st
 def test_cifar10_takes_its_unpacked_images_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "CIFAR10_COUNTS", {"train": 3, "test": 3})
     write_folder(tmp_path / "cifar10", sources.CIFAR10_CLASSES)
-    source = check("cifar10", tmp_path, download=True)
+    source = locate("cifar10", tmp_path, download=True)
     assert f"image folder {tmp_path / 'cifar10'}" in source.note
     (tmp_path / "cifar10" / "train" / "frog" / "1.png").unlink()
     with pytest.raises(DataError, match=r"train/frog is incomplete: 2 images where CIFAR-10 has 3"):
-        check("cifar10", tmp_path)
+        locate("cifar10", tmp_path)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_an_image_folder_is_read_in_colour_or_grey_and_brought_to_32_pixels(cach
     write_folder(cache.folder)
     Image.new("L", (64, 48), 90).save(cache.folder / "train" / "cat" / "grey.png")
     (cache.folder / "train" / "cat" / "notes.txt").write_text("passed over")
-    images = readers.read(check("image_folder", cache.folder))
+    images = readers.read(locate("image_folder", cache.folder))
     assert images.class_names == ("cat", "dog")
     assert images.train_labels.tolist() == [0, 0, 0, 0, 1, 1, 1] and images.train_images.shape[1:] == (3, 32, 32)
     assert images.train_images[1, :, 0, 0].tolist() == [0, 1, 200]
@@ -110,7 +110,7 @@ def test_classes_must_be_the_same_in_both_splits_and_not_empty(tmp_path: Path) -
     write_folder(tmp_path)
     (tmp_path / "test" / "bird").mkdir()
     with pytest.raises(DataError, match="test/bird holds no images"):
-        check("image_folder", tmp_path)
+        locate("image_folder", tmp_path)
     Image.new("L", (8, 8)).save(tmp_path / "test" / "bird" / "1.png")
     with pytest.raises(DataError, match="train and test differ in their classes: bird"):
-        check("image_folder", tmp_path)
+        locate("image_folder", tmp_path)

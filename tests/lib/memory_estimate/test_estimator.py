@@ -14,14 +14,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from lib.config.run_config import RunConfig
-from lib.data import dataset as datasets
+from lib.data import loader
 from lib.data.dataset import Data
-from lib.data.sources import check
 from lib.kernels import cpu
 from lib.memory import accounting
 from lib.memory.tracker import LiveBytes
 from lib.memory_estimate.estimator import CATEGORIES, MOMENTS, Prediction, Predictor, total
-from lib.memory_estimate.fake_run import SHAPES, fake_data, rehearsal
+from lib.memory_estimate.fake_run import fake_data, rehearsal
 from lib.pruning import masks, score_histogram
 from lib.training.trainer import Training
 from resnet18.model import ResNet18
@@ -59,10 +58,10 @@ def real_step(config: RunConfig, path: Path) -> tuple[Training, int]:
     """A run after one step, and the most bytes that came to life in its second one."""
     training = Training(config, folder(path), lenet5, None, lambda line: None)
     training.model.train()
-    training.train_step(*next(datasets.batches(training.data, config, 0)), 0)
+    training.train_step(*next(loader.batches(training.data, config, 0)), 0)
     training.optimizer.zero_grad()
     with LiveBytes(before=training.model.state_dict().values()) as live:
-        source = datasets.batches(training.data, config, 0)  # lives on in the loop, and some of its tensors with it
+        source = loader.batches(training.data, config, 0)  # lives on in the loop, and some of its tensors with it
         training.train_step(*next(source), 1)
     return training, sum(live.highest.values())
 
@@ -144,7 +143,7 @@ def test_predicted_states_are_those_of_the_live_tensors(
     if method == "none":
         assert list(predicted.stages) == ["start"]
         return
-    batches = list(datasets.batches(training.data, config, 0))
+    batches = list(loader.batches(training.data, config, 0))
     while training.pruner.phase(training.progress.step + 1) != "finetune":
         training.train_step(*batches[training.progress.step % 4], training.progress.step)
         training.progress.step += 1
@@ -254,9 +253,3 @@ def test_auto_precision_counts_as_on_a_gpu_unless_the_cpu_is_asked_for(predictor
     config = replace(small(), precision="auto")
     assert predictor.predict(config).config.precision == "fp32"
     assert predictor.predict(replace(config, device="auto")).config.precision == "bf16"
-
-
-@pytest.mark.parametrize("dataset", ["mnist5k", "synthetic"])
-def test_shapes_known_beforehand_are_those_of_the_datasets(dataset: str) -> None:
-    source = check(dataset)
-    assert SHAPES[dataset][:2] == (source.train_images, source.test_images)

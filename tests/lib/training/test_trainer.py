@@ -93,7 +93,7 @@ def test_the_allocators_peaks_are_those_of_training_after_its_warm_up(
 
 
 def test_the_test_accuracy_is_that_of_the_saved_weights(tmp_path: Path) -> None:
-    from lib.data import dataset
+    from lib.data import dataset, transforms
 
     config = tiny()
     summary = run(config, tmp_path)
@@ -101,7 +101,7 @@ def test_the_test_accuracy_is_that_of_the_saved_weights(tmp_path: Path) -> None:
     model = lenet5(config, source)
     model.load_state_dict(weights(tmp_path))
     with torch.no_grad():
-        answers = model.eval()(dataset.normalise(source.test_images, source)).argmax(1)
+        answers = model.eval()(transforms.normalise(source.test_images, source)).argmax(1)
     assert 100 * (answers == source.test_labels).double().mean().item() == pytest.approx(summary["final_accuracy"])
 
 
