@@ -37,6 +37,7 @@ from lib.config.symbols import Symbols
 from lib.data.sources import DataError, locate
 from lib.memory_estimate import gpu_packing
 from lib.results.load import load
+from lib.results.summary import write_summary
 from lib.runner import environment
 from lib.runner.live_table import ELSEWHERE, Row, display, silence, tell
 from lib.runner.resume import (
@@ -53,7 +54,6 @@ from lib.runner.scheduler import Scheduler
 from lib.storage.locks import Locked, locked
 from lib.storage.run_dir import STATES, ResultsDir
 from lib.training.stop import StopSignals
-from scripts.results import write_summary
 
 PLANNING = 30.0  # seconds that another runner may take to make its folder
 
