@@ -82,7 +82,8 @@ def _decode(folder: Path, listings: dict[str, Listing]) -> dict[str, Tensor]:
     images: dict[str, list[np.ndarray]] = {}
     for split in SPLITS:
         paths = [folder / split / name / file for name, files in listings[split].items() for file, *_ in files]
-        with ThreadPoolExecutor() as pool:  # decoding lets go of the interpreter's lock
+        # Decoding lets go of the interpreter's lock. torch's number of threads is that of the run's settings and quota.
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             images[split] = list(pool.map(_decode_one, paths))
     channels = max(len(image) for split in SPLITS for image in images[split])
     tensors = {}

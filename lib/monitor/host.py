@@ -1,4 +1,4 @@
-"""The host's side of a reading, from the files under /proc: process trees and memory.
+"""Read the host's side: cores, memory and process trees, from the files of the Linux kernel.
 
 `root` may be a recorded tree of files, and only these are read then. Where there is no /proc (macOS), psutil answers.
 """
@@ -9,6 +9,7 @@ import contextlib
 import os
 import select
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from .devices import MIB
@@ -30,6 +31,49 @@ def read_number(path: Path) -> float | None:
     text = read_text(path)
     with contextlib.suppress(ValueError, TypeError):
         return float(text)  # type: ignore[arg-type]
+    return None
+
+
+def cores(root: Path = Path("/")) -> int:
+    """Return how many cores this process may use: its affinity, and the CPU time its container grants. At least 1.
+
+    More threads than that do not compute more: the kernel stops them all for the rest of each period of the quota.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min([allowed, *cpu_quotas(root)])))
+
+
+def cpu_quotas(root: Path = Path("/")) -> Iterator[float]:
+    """Yield how many cores each control group around this process grants; those without a limit are left out.
+
+    Formats: Documentation/admin-guide/cgroup-v2.rst and Documentation/scheduler/sched-bwc.rst of the kernel.
+    """
+    mounts = root / "sys/fs/cgroup"
+    for line in (read_text(root / "proc/self/cgroup") or "0::/").splitlines():
+        controllers, _, group = line.partition(":")[2].partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue  # a hierarchy of version 1 for something else
+        folder = mounts / "cpu" if controllers else mounts
+        # A container may be told its group's path as the machine sees it: folders that its own mount does not have.
+        names = [name for name in group.split("/") if name not in ("", "..")]
+        for name in ["", *names]:
+            folder = folder / name
+            granted = read_quota_v1(folder) if controllers else read_quota_v2(folder)
+            if granted is not None:
+                yield granted
+
+
+def read_quota_v1(group: Path) -> float | None:
+    """Return the cores that a control group of version 1 grants; None without a limit (a quota of -1)."""
+    quota, period = read_number(group / "cpu.cfs_quota_us"), read_number(group / "cpu.cfs_period_us")
+    return quota / period if quota and period and quota > 0 else None
+
+
+def read_quota_v2(group: Path) -> float | None:
+    """Return the cores that a control group of version 2 grants; None without a limit ("max")."""
+    quota, _, period = (read_text(group / "cpu.max") or "").partition(" ")
+    with contextlib.suppress(ValueError, ZeroDivisionError):
+        return float(quota) / float(period)
     return None
 
 

@@ -14,20 +14,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ..monitor.host import cores
+
 PACKAGES = (
     "torch", "torchvision", "numpy", "matplotlib", "kconfiglib", "PyYAML", "psutil", "nvidia-ml-py", "rich",
     "safetensors", "mlxtend",
 )  # fmt: skip
-
-
-def cores() -> int:
-    """Cores this process may use: its affinity, and the CPU share a container grants it (at least 1)."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(allowed, int(quota) // int(period)))
-    except (OSError, ValueError):  # not in such a container, or "max": no limit
-        return allowed
 
 
 def gpus() -> list[str]:

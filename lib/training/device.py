@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..config.errors import ConfigError
+from ..monitor.host import cores
 
 if TYPE_CHECKING:
     from ..config.run_config import RunConfig
@@ -55,7 +56,7 @@ def choose(config: RunConfig) -> Compute:
         raise ConfigError(["PRECISION=bf16, but this GPU has no bf16; choose PRECISION=auto, fp32 or fp16"])
     compiled = on_gpu and _can_compile() if config.compile == "auto" else config.compile == "on"
     name = torch.cuda.get_device_name() if on_gpu else "CPU"
-    return Compute(device, precision, compiled, config.threads or _cores(), name)
+    return Compute(device, precision, compiled, config.threads or cores(), name)
 
 
 def set_up(compute: Compute) -> None:
@@ -78,7 +79,3 @@ def _can_compile() -> bool:
     from torch.utils._triton import has_triton  # slow to answer
 
     return has_triton() and ("CC" in os.environ or any(map(shutil.which, ("gcc", "clang"))))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

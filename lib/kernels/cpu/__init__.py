@@ -3,6 +3,9 @@
 The loops are optional. Without a C compiler or a writable cache folder, ``load()`` returns None and the operations of
 torch and numpy do the work. Positions are identical either way; an AdamW step agrees to rounding, as the fused and
 unfused AdamW of torch do. Except for ``bit_positions``, call a function only on tensors that ``supports`` accepts.
+
+The loops take as many threads as torch (``torch.set_num_threads``, which the harness calls with the cores that a
+container leaves to a run): whoever installs the optimizer alone has one number to set.
 """
 
 from __future__ import annotations

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from lib.monitor.host import Host, Watched
+from lib.monitor.host import Host, Watched, cores
+from lib.storage.project import ROOT
 from tests.helpers.fake_nvml import MIB
 from tests.helpers.gpu_recordings import unpack, write
 
@@ -34,3 +36,67 @@ def test_host_memory_and_process_tree_from_a_recorded_proc(tmp_path: Path) -> No
     assert host.tree_rss_mib(99999) is None
     assert host.exists(4711) and not host.exists(4803) and not host.exists(99999)
     assert host.name(4711) == "python3 train.py"
+
+
+# --- cores ----------------------------------------------------------------------------------------------------
+
+V2 = {"proc/self/cgroup": "0::/"}
+V1 = {"proc/self/cgroup": "5:cpu,cpuacct:/\n4:memory:/\n0::/"}
+
+
+def v1(quota: int, group: str = "") -> dict[str, str]:
+    return {
+        f"sys/fs/cgroup/cpu{group}/cpu.cfs_{name}_us": str(us) for name, us in (("quota", quota), ("period", 100_000))
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 16),
+        (V2 | {"sys/fs/cgroup/cpu.max": "max 100000"}, 16),
+        (V2 | {"sys/fs/cgroup/cpu.max": "400000 100000"}, 4),
+        (V2 | {"sys/fs/cgroup/cpu.max": "3200000 100000"}, 16),  # more than the machine has
+        (V2 | {"sys/fs/cgroup/cpu.max": "250000 100000"}, 2),
+        (V2 | {"sys/fs/cgroup/cpu.max": "50000 100000"}, 1),  # half a core
+        (V2 | {"sys/fs/cgroup/cpu.max": "not a number"}, 16),
+        # without a namespace of its own the group lies below the machine's: the least of all around it counts
+        ({"proc/self/cgroup": "0::/batch/job7", "sys/fs/cgroup/batch/cpu.max": "300000 100000"}, 3),
+        (
+            {
+                "proc/self/cgroup": "0::/batch/job7",
+                "sys/fs/cgroup/batch/cpu.max": "300000 100000",
+                "sys/fs/cgroup/batch/job7/cpu.max": "200000 100000",
+            },
+            2,
+        ),
+        ({"proc/self/cgroup": "0::/../other", "sys/fs/cgroup/cpu.max": "500000 100000"}, 5),
+        (V1 | v1(-1), 16),
+        (V1 | v1(600_000), 6),
+        # the path is the machine's, the mount is the container's
+        ({"proc/self/cgroup": "5:cpu,cpuacct:/docker/8af\n0::/"} | v1(700_000), 7),
+        ({"proc/self/cgroup": "5:cpu,cpuacct:/slurm/job_3"} | v1(-1) | v1(800_000, "/slurm/job_3"), 8),
+    ],
+)
+def test_cores_are_those_of_the_affinity_within_the_quota_of_a_container(
+    files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
+    for name, text in files.items():
+        write(tmp_path, name, text)
+    assert cores(tmp_path) == expected
+
+
+def test_cores_of_an_affinity_narrower_than_the_quota_are_the_affinitys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "sys/fs/cgroup/cpu.max", "800000 100000")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 9})
+    assert cores(tmp_path) == 2
+
+
+def test_cores_are_counted_in_one_place() -> None:
+    counting = re.compile(r"cpu_count|sched_getaffinity|ThreadPoolExecutor\(\)")
+    files = [path for folder in ("lib", "scripts", "lenet5", "resnet18") for path in (ROOT / folder).rglob("*.py")]
+    found = [path.relative_to(ROOT).as_posix() for path in files if counting.search(path.read_text())]
+    assert found == ["lib/monitor/host.py"]
