@@ -52,9 +52,9 @@ def draw(results: Results) -> Iterator[Picture]:
 
     Variants are compared in a picture of their own.
     """
-    everything, results = results, results.plain()
+    everything, results = results, results.without_variants()
     with plot_style():
-        if everything.study:
+        if everything.is_study:
             yield variants.variants(everything)
         for picture in PICTURES:
             yield picture(everything if picture in OF_MEMORY else results)

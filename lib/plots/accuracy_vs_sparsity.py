@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..results.records import Group, Results
+from ..results.records import Results, SeedGroup
 from . import run_selection, style
 from .axes import accuracy_axis, kept
 from .style import Picture
@@ -16,8 +16,8 @@ from .style import Picture
 def accuracy_vs_sparsity(results: Results) -> Picture:
     """Final accuracy over the sparsity reached, a panel for each method with AdamWPrune's state pruning in all."""
     name = "accuracy_vs_sparsity"
-    missing = run_selection.uncounted(results)
-    counted = [group for group in results.groups if group.counted]
+    missing = run_selection.exclusion_note(results)
+    counted = [group for group in results.groups if group.complete_runs]
     pruned = [group for group in counted if group.first.method != "none"]
     if not pruned:
         return Picture(name, None, ["No pruned run is done: there is no accuracy against sparsity.", *missing])
@@ -27,9 +27,9 @@ def accuracy_vs_sparsity(results: Results) -> Picture:
     size = (5.6, 4.4) if len(others) > 1 else (9.0, 4.6)
     if len(pruned) < len(counted):
         missing.insert(0, "The leftmost point of a line is its optimizer's dense run.")
-    legend = style.keys(counted, results, levels=False)
+    legend = style.legend_entries(counted, results, levels=False)
     title = "Accuracy against sparsity"
-    figure, axes = style.sheet(title, results, (1, len(others)), size, legend, missing, sharey=True)
+    figure, axes = style.new_figure(title, results, (1, len(others)), size, legend, missing, sharey=True)
     heights: list[float] = []
     for ax, method in zip(axes, others, strict=True):
         for line in _lines(counted, {method, "state"}):
@@ -57,20 +57,20 @@ def accuracy_vs_sparsity(results: Results) -> Picture:
     return Picture(name, figure, missing)
 
 
-def _lines(groups: Sequence[Group], methods: set[str]) -> list[list[Group]]:
+def _lines(groups: Sequence[SeedGroup], methods: set[str]) -> list[list[SeedGroup]]:
     """For each optimizer its dense group and its pruned ones, by sparsity."""
     lines = []
     for name in dict.fromkeys(group.first.optimizer for group in groups):
-        mine = [g for g in groups if g.first.optimizer == name]
-        pruned = sorted((g for g in mine if g.first.method in methods), key=lambda g: g.first.target_sparsity)
+        of_optimizer = [g for g in groups if g.first.optimizer == name]
+        pruned = sorted((g for g in of_optimizer if g.first.method in methods), key=lambda g: g.first.target_sparsity)
         if pruned:
-            lines.append([*(g for g in mine if g.first.method == "none"), *pruned])
+            lines.append([*(g for g in of_optimizer if g.first.method == "none"), *pruned])
     return lines
 
 
-def _line(ax: Axes, groups: Sequence[Group]) -> list[float]:
+def _line(ax: Axes, groups: Sequence[SeedGroup]) -> list[float]:
     method = groups[-1].first.method
-    ours = groups[-1].first.optimizer == "adamwprune"
+    emphasised = groups[-1].first.optimizer == "adamwprune"
     colour = style.COLOURS.get(groups[-1].first.optimizer, "#999999")
     points = []
     for group in groups:
@@ -80,22 +80,22 @@ def _line(ax: Axes, groups: Sequence[Group]) -> list[float]:
     xs, ys, spreads = ([point[i] for point in points] for i in range(3))
     ax.errorbar(
         xs, ys, yerr=spreads if any(spreads) else None, color=colour, linestyle=style.STYLES.get(method, "-"),
-        marker=style.MARKERS.get(method, "o"), markersize=7 if ours else 6, linewidth=2.2 if ours else 1.5,
-        markeredgecolor="white", markeredgewidth=0.7, capsize=2, zorder=5 if ours else 3,
+        marker=style.MARKERS.get(method, "o"), markersize=7 if emphasised else 6, linewidth=2.2 if emphasised else 1.5,
+        markeredgecolor="white", markeredgewidth=0.7, capsize=2, zorder=5 if emphasised else 3,
     )  # fmt: skip
     return [v for _, y, spread in points for v in (y, y - spread, y + spread)]
 
 
-def _at_one_sparsity(results: Results, pruned: Sequence[Group], missing: list[str]) -> Figure:
+def _at_one_sparsity(results: Results, pruned: Sequence[SeedGroup], missing: list[str]) -> Figure:
     """Where there is no other sparsity to draw a line to: a row for each configuration, from its dense run to it."""
-    dense = {g.first.optimizer: g for g in results.groups if g.counted and g.first.method == "none"}
+    dense = {g.first.optimizer: g for g in results.groups if g.complete_runs and g.first.method == "none"}
     dense = {group.first.optimizer: dense[group.first.optimizer] for group in pruned if group.first.optimizer in dense}
     missing.insert(0, "One sparsity was trained: a row for each configuration instead of lines over sparsities.")
     if dense:
         missing.insert(1, "A thin line leads from the same optimizer's dense run.")
     title = f"Accuracy at {100 * pruned[0].first.target_sparsity:g} % sparsity"
-    legend = style.keys([*dense.values(), *pruned], results, points=True)
-    figure, (ax,) = style.sheet(title, results, (1, 1), (9.0, 1.2 + 0.36 * len(pruned)), legend, missing)
+    legend = style.legend_entries([*dense.values(), *pruned], results, points=True)
+    figure, (ax,) = style.new_figure(title, results, (1, 1), (9.0, 1.2 + 0.36 * len(pruned)), legend, missing)
     seen: list[float] = []
     for row, group in enumerate(reversed(pruned)):
         before, after = dense.get(group.first.optimizer), group.stat("final_accuracy")
@@ -103,9 +103,10 @@ def _at_one_sparsity(results: Results, pruned: Sequence[Group], missing: list[st
         stats = [after]
         if before and (stat := before.stat("final_accuracy")):
             stats.append(stat)
-            ax.hlines(row, *sorted((stat.mean, after.mean)), color="#8b949e", linewidth=1, zorder=2)
-            ax.plot(stat.mean, row, **style.point_of(before, results))
-        ax.errorbar(after.mean, row, xerr=after.sd, capsize=3, **style.point_of(group, results))
+            low, high = sorted((stat.mean, after.mean))
+            ax.hlines(row, low, high, color="#8b949e", linewidth=1, zorder=2)
+            ax.plot(stat.mean, row, **style.point_style(before, results))
+        ax.errorbar(after.mean, row, xerr=after.sd, capsize=3, **style.point_style(group, results))
         style.write_beside(ax, after.text(), (after.mean, row), (0, 7), ha="center")
         seen += [v for stat in stats for v in (stat.mean - (stat.sd or 0.0), stat.mean + (stat.sd or 0.0))]
     ax.set_yticks(range(len(pruned)), [group.configuration for group in reversed(pruned)])

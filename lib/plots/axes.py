@@ -57,13 +57,13 @@ def accuracy_axis(axes: Axes, values: Iterable[float], vertical: bool = True, wh
 
 def _levels_between(low: float, high: float) -> list[float]:
     """Round accuracies within a range: from the list, or evenly spaced where the range is too narrow."""
-    found = [float(level) for level in _LEVELS if low <= level <= high]
-    if len(found) >= 3:
-        return found
+    ticks = [float(level) for level in _LEVELS if low <= level <= high]
+    if len(ticks) >= 3:
+        return ticks
     step = 10 ** math.floor(math.log10(max(high - low, 1e-6)))
     for factor in (1.0, 0.5, 0.2):
         first = math.ceil(low / (step * factor))
-        found = [round(i * step * factor, 8) for i in range(first, int(high / (step * factor)) + 1)]
-        if len(found) >= 3:
+        ticks = [round(i * step * factor, 8) for i in range(first, int(high / (step * factor)) + 1)]
+        if len(ticks) >= 3:
             break
-    return found
+    return ticks

@@ -6,21 +6,27 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 
-from ..results.records import Group, Results, Stat
+from ..results.records import MeanStd, Results, SeedGroup
 from . import style
 
-Value = Callable[[Group], Stat | None]
+Value = Callable[[SeedGroup], MeanStd | None]
 
 
-def rows_of(groups: Sequence[Group]) -> list[str]:
+def rows_of(groups: Sequence[SeedGroup]) -> list[str]:
     """The configurations in order: a row of a dot plot holds all sparsities of one."""
     return list(dict.fromkeys(group.configuration for group in groups))
 
 
 def dots(
-    ax: Axes, groups: Sequence[Group], results: Results, value: Value, label: str, scale: float = 1.0, digits: int = 2,
+    ax: Axes,
+    groups: Sequence[SeedGroup],
+    results: Results,
+    value: Value,
+    label: str,
+    scale: float = 1.0,
+    digits: int = 2,
     absent: str = "not recorded",
-) -> None:  # fmt: skip
+) -> None:
     """A row for each configuration, a dot for each sparsity, its value beside it where there are few."""
     rows = rows_of(groups)
     ends = []
@@ -28,11 +34,13 @@ def dots(
     for group in groups:
         stat, row = value(group), len(rows) - 1 - rows.index(group.configuration)
         if stat is None:
-            place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8, "color": style.FAINT}
-            ax.annotate(absent, (0.98, row), ha="right", **place)
+            ax.annotate(
+                absent, (0.98, row), xycoords=("axes fraction", "data"), ha="right", va="center", fontsize=8,
+                color=style.FAINT,
+            )  # fmt: skip
             continue
         spread = (stat.sd or 0.0) / scale
-        point = style.point_of(group, results)
+        point = style.point_style(group, results)
         ax.errorbar(stat.mean / scale, row, xerr=spread or None, ecolor=point["color"], capsize=3, **point)
         means.setdefault(row, []).append(stat.mean / scale)
         ends += [stat.mean / scale - spread, stat.mean / scale + spread]

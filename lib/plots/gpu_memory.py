@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 
 from ..results.display_names import MIB
-from ..results.records import Results, Run, number
+from ..results.records import Results, RunRecord, number
 from . import measures, run_selection, style
 from .dot_plot import dots, rows_of
 from .label_placement import name_points
@@ -22,8 +22,8 @@ PHASE_COLOURS = {"startup": "#f0f0f0", "train": "#ffffff", "ramp": "#ffe3c9", "f
 def memory_comparison(results: Results) -> Picture:
     """The peak of each configuration as the tables show it, and beside it what the device monitor sampled."""
     name = "gpu_memory_comparison"
-    results, missing = run_selection.of_memory(results)
-    groups = [group for group in results.groups if group.counted]
+    results, missing = run_selection.with_memory_variants(results)
+    groups = [group for group in results.groups if group.complete_runs]
     if not groups:
         return Picture(name, None, ["No run is done yet: there is no memory to compare.", *missing])
     first, second = measures.peak(results), measures.sampled(results)
@@ -32,15 +32,15 @@ def memory_comparison(results: Results) -> Picture:
     title = f"Peak memory of training: {first.name}" + (f"; {second.name}" if second else "")
     unit, scale = style.bytes_unit(v.mean for g in groups if (v := first.peak(g)))
     size = (6.3 if second else 9.0, 1.4 + 0.27 * len(rows_of(groups)))
-    legend = style.keys(groups, results, points=True)
-    figure, axes = style.sheet(title, results, (1, 2 if second else 1), size, legend, missing, sharey=True)
+    legend = style.legend_entries(groups, results, points=True)
+    figure, axes = style.new_figure(title, results, (1, 2 if second else 1), size, legend, missing, sharey=True)
     dots(axes[0], groups, results, first.peak, f"peak memory ({unit}), {first.axis}", scale)
     if second:
         dots(axes[1], groups, results, second.peak, f"peak memory (MiB), {second.axis}", MIB)
     return Picture(name, figure, missing)
 
 
-def _phases(run: Run) -> list[tuple[str, float, float]]:
+def _phases(run: RunRecord) -> list[tuple[str, float, float]]:
     """Stretches of the run's samples by phase, in seconds; short evaluations count to the phase around them."""
     stretches: list[tuple[str, float, float]] = []
     origin = None
@@ -60,7 +60,7 @@ def _phases(run: Run) -> list[tuple[str, float, float]]:
     return stretches
 
 
-def _shade(ax: Axes, run: Run, named: bool) -> None:
+def _shade(ax: Axes, run: RunRecord, named: bool) -> None:
     for phase, start, end in _phases(run):
         ax.axvspan(start, end, color=PHASE_COLOURS[phase], zorder=0, lw=0)
         if phase != "train":
@@ -76,18 +76,18 @@ def _shade(ax: Axes, run: Run, named: bool) -> None:
 def memory_timeline(results: Results) -> Picture:
     """Sampled memory over time, and under it the bytes of optimizer and pruning state at each epoch's end."""
     name = "gpu_memory_timeline"
-    results, missing = run_selection.of_memory(results)
-    groups = run_selection.headline(results)
-    missing = [*run_selection.shown_of(groups, results), *missing]
-    figure_of = measures.sampled(results)
-    if figure_of is None:
+    results, missing = run_selection.with_memory_variants(results)
+    groups = run_selection.representative(results)
+    missing = [*run_selection.selection_note(groups, results), *missing]
+    measure = measures.sampled(results)
+    if measure is None:
         missing.append("No memory was sampled: the upper panel is left out.")
     elif any(group.first.variant for group in groups):
         missing.append("Samples over time are kept of plain runs only.")
     with_states = any("optimizer_state" in row for g in groups for run in g.runs for row in run.memory_rows)
     if not with_states:
         missing.append("No bytes by category were recorded: the lower panel is left out.")
-    count = (figure_of is not None) + with_states
+    count = (measure is not None) + with_states
     if not count:
         return Picture(name, None, missing)
     shaded = next(
@@ -98,19 +98,19 @@ def memory_timeline(results: Results) -> Picture:
     else:
         label = next(g.label for g in groups if shaded in g.runs)
         missing.insert(0, f"Shaded: the phases of {label}; each run is its first seed.")
-    parts = ([figure_of.name] if figure_of else []) + (["state, counted from the tensors"] if with_states else [])
+    parts = ([measure.name] if measure else []) + (["state, counted from the tensors"] if with_states else [])
     title = "Memory over time: " + "; ".join(parts)
-    legend = style.keys(groups, results)
-    figure, axes = style.sheet(title, results, (count, 1), (10.0, 2.9), legend, missing, sharex=True)
+    legend = style.legend_entries(groups, results)
+    figure, axes = style.new_figure(title, results, (count, 1), (10.0, 2.9), legend, missing, sharex=True)
     for group in groups:
-        run, line = group.runs[0], style.line_of(group, results)
-        if figure_of:
-            points = [(number(r.get("time")), number(r.get(figure_of.key))) for r in run.samples]
+        run, line = group.runs[0], style.line_style(group, results)
+        if measure:
+            points = [(number(r.get("time")), number(r.get(measure.key))) for r in run.samples]
             axes[0].plot(*_xy(points), **line)
         if with_states:
             axes[-1].plot(*_states(run), **({"marker": ".", "markersize": 4} | line), drawstyle="steps-post")
-    if figure_of:
-        axes[0].set_ylabel(f"memory (MiB)\n{figure_of.axis}")
+    if measure:
+        axes[0].set_ylabel(f"memory (MiB)\n{measure.axis}")
         low, high = axes[0].get_ylim()
         if high - low < 0.05 * high:  # jitter of a fraction of a percent is no curve
             axes[0].set_ylim((low + high) / 2 - 0.025 * high, (low + high) / 2 + 0.025 * high)
@@ -124,12 +124,12 @@ def memory_timeline(results: Results) -> Picture:
     axes[-1].set_xlabel("seconds since the run was started")
     if with_states:
         curves = [(group, _states(group.runs[0])) for group in groups if group.first.variant]
-        firsts = {g.label: ((times[0], held[0]), style.ink(g)) for g, (times, held) in curves if times}
+        firsts = {g.label: ((times[0], held[0]), style.text_colour(g)) for g, (times, held) in curves if times}
         name_points(axes[-1], firsts)
     return Picture(name, figure, missing)
 
 
-def _states(run: Run) -> tuple[list[float], list[float]]:
+def _states(run: RunRecord) -> tuple[list[float], list[float]]:
     return _xy([(number(row.get("time")), _state(row)) for row in run.metrics])
 
 

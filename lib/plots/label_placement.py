@@ -25,6 +25,7 @@ def name_points(ax: Axes, names: Mapping[str, tuple[tuple[float, float], str]]) 
     known only when all else has its place.
     """
     figure = ax.get_figure(root=True)
+    assert figure is not None
     figure.draw_without_rendering()
     pixel = figure.dpi / 72
     markers, lines, taken = list(_markers(ax, pixel)), list(_lines(ax)), list[Bbox]()
@@ -34,7 +35,7 @@ def name_points(ax: Axes, names: Mapping[str, tuple[tuple[float, float], str]]) 
         shade = colours.pop() if len(colours) == 1 else style.FAINT
         text = style.write_beside(ax, "\n".join(together), tuple(point), (0, 0), color=shade, bbox=GROUND)
         text.set_in_layout(False)
-        here = ax.transData.transform(point)
+        here = np.asarray(ax.transData.transform(point))
         places = list(_places(here, text.get_window_extent().size, pixel))
         costs = [_cost(box, ax.bbox, taken, markers, lines) + i // len(SIDES) for i, box in enumerate(places)]
         best = places[costs.index(min(costs))]
@@ -47,15 +48,16 @@ def name_points(ax: Axes, names: Mapping[str, tuple[tuple[float, float], str]]) 
 
 def _touching(names: Mapping[str, tuple[tuple[float, float], str]], pixels: Callable, near: float) -> list[list[str]]:
     """The names from top to bottom, those whose points lie within `near` pixels together."""
-    found: list[list[str]] = []
+    clusters: list[list[str]] = []
     at = {name: pixels(point) for name, (point, _) in names.items()}
     for name in sorted(names, key=lambda name: -at[name][1]):
-        home = next((those for those in found if any(math.dist(at[name], at[other]) < near for other in those)), None)
-        if home is None:
-            found.append([name])
+        for cluster in clusters:
+            if any(math.dist(at[name], at[member]) < near for member in cluster):
+                cluster.append(name)
+                break
         else:
-            home.append(name)
-    return found
+            clusters.append([name])
+    return clusters
 
 
 def _markers(ax: Axes, pixel: float) -> Iterator[Bbox]:
@@ -72,7 +74,7 @@ def _lines(ax: Axes) -> Iterator[Path]:
             yield line.get_path().transformed(line.get_transform())
 
 
-def _places(here: np.ndarray, size: np.ndarray, pixel: float) -> Iterator[Bbox]:
+def _places(here: np.ndarray, size: tuple[float, float], pixel: float) -> Iterator[Bbox]:
     """Boxes for a name of `size` around a point, in pixels, the nearest first."""
     for distance in DISTANCES:
         for across, up in SIDES:
@@ -84,7 +86,7 @@ def _places(here: np.ndarray, size: np.ndarray, pixel: float) -> Iterator[Bbox]:
 
 def _cost(box: Bbox, frame: Bbox, taken: Sequence[Bbox], markers: Sequence[Bbox], lines: Sequence[Path]) -> int:
     """How bad a place is: outside the axes is worse than on a name, that than on a marker, and that than on a line."""
-    inside = (box.min >= frame.min).all() and (box.max <= frame.max).all()
+    inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
     crossed = sum(line.intersects_bbox(box, filled=False) for line in lines)
     return 100_000 * (not inside) + 1000 * box.count_overlaps(taken) + 10 * box.count_overlaps(markers) + 2 * crossed
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
-from ..results.records import Group, Results, Run, number
+from ..results.records import Results, RunRecord, SeedGroup, number
 from . import run_selection, style
 from .axes import kept
 from .style import Picture
@@ -18,19 +18,19 @@ from .style import Picture
 ROWS = 12  # configurations in the map of layers
 
 
-def _layers(run: Run) -> dict[str, float]:
+def _layers(run: RunRecord) -> dict[str, float]:
     last = run.metrics[-1].get("layer_sparsity") if run.metrics else None
     known = last if isinstance(last, dict) else {}
     return {str(name): v for name, value in known.items() if (v := number(value)) is not None}
 
 
-def _chosen(results: Results) -> list[Group]:
+def _chosen(results: Results) -> list[SeedGroup]:
     """Pruned groups with layer sparsities: all if they fit, else AdamWPrune's and one for each other optimizer."""
     having = [g for g in results.groups if g.first.method != "none" and any(_layers(run) for run in g.runs)]
     if len(having) <= ROWS:
         return having
-    ours = [g for g in having if g.first.optimizer == "adamwprune"]
-    keep = {g.key for g in run_selection.headline(results, ROWS, pruned_only=True)} | {g.key for g in ours}
+    keep = {g.key for g in run_selection.representative(results, ROWS, pruned_only=True)}
+    keep |= {g.key for g in having if g.first.optimizer == "adamwprune"}
     return [g for g in having if g.key in keep][-ROWS:]
 
 
@@ -38,19 +38,19 @@ def layer_sparsity(results: Results) -> Picture:
     """A map of configurations by layers: number and colour of a cell are its sparsity at the end."""
     name = "layer_sparsity"
     groups = _chosen(results)
-    missing = [*run_selection.shown_of(groups, results, "pruned"), *run_selection.uncounted(results)]
+    missing = [*run_selection.selection_note(groups, results, "pruned"), *run_selection.exclusion_note(results)]
     if not groups:
         return Picture(name, None, ["No pruned run has recorded the sparsity of its layers.", *missing])
     layers = list(dict.fromkeys(layer for g in groups for run in g.runs for layer in _layers(run)))
     table = np.full((len(groups), len(layers)), np.nan)
     for row, group in enumerate(groups):
         for column, layer in enumerate(layers):
-            values = [held[layer] for run in group.counted or group.runs if layer in (held := _layers(run))]
+            values = [held[layer] for run in group.complete_runs or group.runs if layer in (held := _layers(run))]
             table[row, column] = np.mean(values) if values else np.nan
     many = len(layers) > 8
     size = (max(7.5, 1.9 + (0.52 if many else 0.95) * len(layers)), 1.4 + 0.36 * len(groups) + 0.5 * many)
     title = "Sparsity of each layer at the end of training"
-    figure, (ax,) = style.sheet(title, results, (1, 1), size, (), missing)
+    figure, (ax,) = style.new_figure(title, results, (1, 1), size, (), missing)
     heights = kept(table)
     top = float(max(np.nanmax(heights), kept(0.5)))
     image = ax.imshow(heights, aspect="auto", cmap="cividis_r", vmin=0, vmax=top)
@@ -88,21 +88,21 @@ def importance_histograms(results: Results) -> Picture:
     having = [run for run in results.runs if any(_histogram(entry) for entry in run.importance)]
     if not having:
         return Picture(name, None, ["No run has recorded histograms of importance."])
-    run = max(having, key=lambda run: (run.counted, run.optimizer == "adamwprune", run.target_sparsity, -run.seed))
+    run = max(having, key=lambda run: (run.is_complete, run.optimizer == "adamwprune", run.target_sparsity, -run.seed))
     whole = [(entry, h) for entry in run.importance if (h := _histogram(entry))]
     label = next(group.label for group in results.groups if run in group.runs)
     title = f"What the mask updates ranked: importance of the weights, {label}"
     legend = [[Patch(color=style.COLOURS["adamwprune"], label="kept"), Patch(color="#c9c9c9", label="pruned")]]
     missing = [f"Run {run.name}, {len(whole)} of its mask updates."]
-    figure, axes = style.sheet(title, results, (1, len(whole)), (12.6 / len(whole), 3.4), legend, missing)
+    figure, axes = style.new_figure(title, results, (1, len(whole)), (12.6 / len(whole), 3.4), legend, missing)
     for ax, (entry, histogram) in zip(axes, whole, strict=True):
         _draw_histogram(ax, *histogram)
         step, sparsity = number(entry.get("step")), number(entry.get("sparsity"))
-        told = [
+        heading = [
             f"step {step:,.0f}" if step is not None else "",
             f"{100 * sparsity:.1f} % pruned" if sparsity is not None else "",
         ]
-        ax.set_title(", ".join(part for part in told if part))
+        ax.set_title(", ".join(part for part in heading if part))
     axes[0].set_ylabel("weights")
     return Picture(name, figure, missing)
 

@@ -6,11 +6,11 @@ import statistics
 from dataclasses import dataclass, replace
 
 from ..results.display_names import MIB
-from ..results.records import Group, Results, Run, Stat, number
+from ..results.records import MeanStd, Results, RunRecord, SeedGroup, number
 
 
 @dataclass(frozen=True)
-class Figure:
+class MemoryMeasure:
     """One way of counting memory: `key` in the files, `name` in titles, `axis` on axes. Values are in bytes.
 
     Of what was sampled, `record` is the part of a run's summary that holds its mean and peak.
@@ -21,7 +21,7 @@ class Figure:
     axis: str
     record: str = "sampled_in_training"
 
-    def mean_of(self, run: Run) -> float | None:
+    def mean_of(self, run: RunRecord) -> float | None:
         """Mean over the training, in bytes; start-up and evaluation are left out.
 
         None where the first epochs are not on record.
@@ -33,56 +33,56 @@ class Figure:
         rows = [sum(row.values()) for row in run.memory_rows]
         return statistics.fmean(rows) if rows else None
 
-    def peak_of(self, run: Run) -> float | None:
+    def peak_of(self, run: RunRecord) -> float | None:
         """Largest value while training, in bytes."""
         return self._sampled(run, "peak") if self.key in SAMPLED else run.memory(self.key)
 
-    def _sampled(self, run: Run, which: str) -> float | None:
+    def _sampled(self, run: RunRecord, which: str) -> float | None:
         value = number(((run.summary.get(self.record) or {}).get(self.key) or {}).get(which))
         return None if value is None else value * MIB
 
-    def mean(self, group: Group) -> Stat | None:
-        return Stat.of(self.mean_of(run) for run in group.counted)
+    def mean(self, group: SeedGroup) -> MeanStd | None:
+        return MeanStd.of(self.mean_of(run) for run in group.complete_runs)
 
-    def peak(self, group: Group) -> Stat | None:
-        return Stat.of(self.peak_of(run) for run in group.counted)
+    def peak(self, group: SeedGroup) -> MeanStd | None:
+        return MeanStd.of(self.peak_of(run) for run in group.complete_runs)
 
 
-BY_CATEGORY = Figure("by_category", "bytes by category, counted from the tensors", "all categories")
-ALLOCATOR = Figure("allocator_peak", "allocator peak (torch.cuda.max_memory_allocated)", "allocator peak")
+BY_CATEGORY = MemoryMeasure("by_category", "bytes by category, counted from the tensors", "all categories")
+ALLOCATOR = MemoryMeasure("allocator_peak", "allocator peak (torch.cuda.max_memory_allocated)", "allocator peak")
 SAMPLED = {
-    "process_mib": Figure("process_mib", "sampled GPU memory of the process", "sampled, process"),
-    "device_used_mib": Figure("device_used_mib", "sampled GPU memory of the whole device", "sampled, device"),
-    "host_rss_mib": Figure("host_rss_mib", "sampled host memory (RSS)", "sampled, host RSS"),
+    "process_mib": MemoryMeasure("process_mib", "sampled GPU memory of the process", "sampled, process"),
+    "device_used_mib": MemoryMeasure("device_used_mib", "sampled GPU memory of the whole device", "sampled, device"),
+    "host_rss_mib": MemoryMeasure("host_rss_mib", "sampled host memory (RSS)", "sampled, host RSS"),
 }
 #: The same in data files published before evaluation was left out, of which it cannot be taken out any more.
 WITH_EVALUATION = [replace(f, name=f"{f.name}, with evaluation", record="sampled") for f in SAMPLED.values()]
 
 
-def sampled(results: Results) -> Figure | None:
-    """The sampled figure that every counted run has: of the process, else of the device, else of the host."""
-    counted = [run for run in results.runs if run.counted] or list(results.runs)
-    for figure in (*SAMPLED.values(), *WITH_EVALUATION):
-        if counted and all(figure.peak_of(run) is not None for run in counted):
-            return figure
+def sampled(results: Results) -> MemoryMeasure | None:
+    """The sampled figure that every complete run has: of the process, else of the device, else of the host."""
+    complete = [run for run in results.runs if run.is_complete] or list(results.runs)
+    for measure in (*SAMPLED.values(), *WITH_EVALUATION):
+        if complete and all(measure.peak_of(run) is not None for run in complete):
+            return measure
     return None
 
 
-def training(results: Results) -> Figure:
+def training(results: Results) -> MemoryMeasure:
     """The figure with a mean and a peak: sampled on a GPU; by category elsewhere, where samples are mostly torch."""
     found = sampled(results)
     return found if found and found.key != "host_rss_mib" else BY_CATEGORY
 
 
-def peak(results: Results) -> Figure:
+def peak(results: Results) -> MemoryMeasure:
     """The figure of peaks that tables show too: the allocator's on a GPU, else by category."""
-    return ALLOCATOR if results.memory_figure == "allocator_peak" else BY_CATEGORY
+    return ALLOCATOR if results.memory_measure == "allocator_peak" else BY_CATEGORY
 
 
-def states(group: Group, at_peak: bool = False) -> Stat | None:
+def states(group: SeedGroup, at_peak: bool = False) -> MeanStd | None:
     """Optimizer and pruning state in bytes per parameter, at the end of training or at the peak."""
 
-    def of(run: Run) -> float | None:
+    def of(run: RunRecord) -> float | None:
         if not at_peak:
             return run.state_bytes_per_weight()
         parameters = number(run.summary.get("parameters"))
@@ -91,4 +91,4 @@ def states(group: Group, at_peak: bool = False) -> Stat | None:
             return None
         return (peak["optimizer_state"] + peak.get("pruning_state", 0.0)) / parameters
 
-    return Stat.of(of(run) for run in group.counted)
+    return MeanStd.of(of(run) for run in group.complete_runs)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from ..results.display_names import CATEGORIES
-from ..results.records import Group, Results, Run, Stat, number
+from ..results.records import MeanStd, Results, RunRecord, SeedGroup, number
 from . import measures, run_selection, style
 from .style import Picture
 
@@ -25,12 +25,12 @@ def _stack(ax: Axes, row: float, memory: dict[str, float], scale: float) -> floa
     return left
 
 
-def category_keys(names: Sequence[str] = CATEGORIES) -> style.Legend:
+def category_legend(names: Sequence[str] = CATEGORIES) -> style.Legend:
     return [[Patch(color=style.CATEGORY_COLOURS[name], label=name.replace("_", " ")) for name in names]]
 
 
-def _mean_memory(group: Group, which: Callable[[Run], dict[str, float]]) -> dict[str, float]:
-    rows = [which(run) for run in group.counted]
+def _mean_memory(group: SeedGroup, which: Callable[[RunRecord], dict[str, float]]) -> dict[str, float]:
+    rows = [which(run) for run in group.complete_runs]
     shared = [c for c in CATEGORIES if rows and all(c in row for row in rows)]
     return {c: float(np.mean([row[c] for row in rows])) for c in shared}
 
@@ -38,13 +38,13 @@ def _mean_memory(group: Group, which: Callable[[Run], dict[str, float]]) -> dict
 def memory_by_category(results: Results) -> Picture:
     """Stacked bytes of each category at the peak, and beside them the states alone, at the peak and at the end."""
     name = "memory_by_category"
-    results, missing = run_selection.of_memory(results)
-    groups = [g for g in run_selection.headline(results, 14) if _mean_memory(g, Run.memory_at_peak)]
-    missing = [*run_selection.shown_of(groups, results), *missing]
+    results, missing = run_selection.with_memory_variants(results)
+    groups = [g for g in run_selection.representative(results, 14) if _mean_memory(g, RunRecord.memory_at_peak)]
+    missing = [*run_selection.selection_note(groups, results), *missing]
     if not groups:
         return Picture(name, None, ["No run has recorded its bytes by category.", *missing])
-    peaks = [_mean_memory(g, Run.memory_at_peak) for g in groups]
-    predicted = [Stat.of(number(run.summary.get("memory_predicted")) for run in g.counted) for g in groups]
+    peaks = [_mean_memory(g, RunRecord.memory_at_peak) for g in groups]
+    predicted = [MeanStd.of(number(run.summary.get("memory_predicted")) for run in g.complete_runs) for g in groups]
     if not any(predicted):
         missing.append("There is no predicted peak for these runs.")
     else:
@@ -54,15 +54,17 @@ def memory_by_category(results: Results) -> Picture:
     unit, scale = style.bytes_unit(sum(peak.values()) for peak in peaks)
     title = "Memory of training by category: bytes counted from the tensors"
     size = (6.2, 1.4 + 0.34 * len(groups))
-    legend = category_keys([c for c in CATEGORIES if any(c in peak for peak in peaks)])
-    figure, axes = style.sheet(title, results, (1, 2), size, legend, missing, sharey=True)
+    legend = category_legend([c for c in CATEGORIES if any(c in peak for peak in peaks)])
+    figure, axes = style.new_figure(title, results, (1, 2), size, legend, missing, sharey=True)
     rows = range(len(groups))[::-1]
     for row, group, peak, guess in zip(rows, groups, peaks, predicted, strict=True):
         total = _stack(axes[0], row, peak, scale)
         axes[0].annotate(f" {total / scale:,.2f}", (total / scale, row), va="center", fontsize=8.5)
         if guess:
-            look_of = {"marker": "d", "markersize": 7, "markeredgecolor": "white", "linestyle": "none", "zorder": 5}
-            axes[0].plot(guess.mean / scale, row, color=style.INK, **look_of)
+            axes[0].plot(
+                guess.mean / scale, row, color=style.INK, marker="d", markersize=7, markeredgecolor="white",
+                linestyle="none", zorder=5,
+            )  # fmt: skip
         _states_row(axes[1], row, group)
     axes[0].set_yticks(rows, [group.label for group in groups])
     axes[0].set_title("Peak of each category" + (" (◆ predicted)" if any(predicted) else ""))
@@ -76,13 +78,13 @@ def memory_by_category(results: Results) -> Picture:
     return Picture(name, figure, missing)
 
 
-def _states_row(ax: Axes, row: float, group: Group) -> None:
-    parameters = Stat.of(number(run.summary.get("parameters")) for run in group.counted)
-    end = _mean_memory(group, Run.memory_at_end)
+def _states_row(ax: Axes, row: float, group: SeedGroup) -> None:
+    parameters = MeanStd.of(number(run.summary.get("parameters")) for run in group.complete_runs)
+    end = _mean_memory(group, RunRecord.memory_at_end)
     if parameters is None or "optimizer_state" not in end:
         ax.annotate(" not recorded", (0, row), va="center", fontsize=8.5, color=style.FAINT)
         return
-    states = {c: end[c] for c in ("optimizer_state", "pruning_state") if c in end}
+    states: dict[str, float] = {c: end[c] for c in ("optimizer_state", "pruning_state") if c in end}
     total = _stack(ax, row, states, parameters.mean) / parameters.mean
     largest = measures.states(group, at_peak=True)
     right = max(total, largest.mean if largest else 0.0)
@@ -96,12 +98,12 @@ def _states_row(ax: Axes, row: float, group: Group) -> None:
 def train_vs_inference(results: Results) -> Picture:
     """What training holds at its peak against what the trained model needs to predict."""
     name = "train_vs_inference_memory"
-    results, missing = run_selection.of_memory(results)
-    groups = [g for g in run_selection.headline(results, 14) if _mean_memory(g, Run.memory_at_peak)]
-    missing = [*run_selection.shown_of(groups, results), *missing]
+    results, missing = run_selection.with_memory_variants(results)
+    groups = [g for g in run_selection.representative(results, 14) if _mean_memory(g, RunRecord.memory_at_peak)]
+    missing = [*run_selection.selection_note(groups, results), *missing]
     if not groups:
         return Picture(name, None, ["No run has recorded its bytes by category.", *missing])
-    peaks = [_mean_memory(g, Run.memory_at_peak) for g in groups]
+    peaks = [_mean_memory(g, RunRecord.memory_at_peak) for g in groups]
     unit, scale = style.bytes_unit(sum(peak.values()) for peak in peaks)
     held = [_inference(group, peak) for group, peak in zip(groups, peaks, strict=True)]
     if not all("activations" in memory for memory in held):
@@ -109,8 +111,8 @@ def train_vs_inference(results: Results) -> Picture:
     else:
         missing.insert(0, "Inference: of the dense model, at the largest measured batch that is not above training's.")
     title = "Training against inference: bytes counted from the tensors"
-    legend = category_keys([c for c in CATEGORIES if any(c in peak for peak in peaks)])
-    figure, (ax,) = style.sheet(title, results, (1, 1), (9.5, 1.4 + 0.5 * len(groups)), legend, missing)
+    legend = category_legend([c for c in CATEGORIES if any(c in peak for peak in peaks)])
+    figure, (ax,) = style.new_figure(title, results, (1, 1), (9.5, 1.4 + 0.5 * len(groups)), legend, missing)
     rows = range(len(groups))[::-1]
     for row, peak, needed in zip(rows, peaks, held, strict=True):
         for shift, memory, word in ((0.19, peak, "training"), (-0.19, needed, "inference")):
@@ -128,14 +130,14 @@ def train_vs_inference(results: Results) -> Picture:
     return Picture(name, figure, missing)
 
 
-def _inference(group: Group, peak: dict[str, float]) -> dict[str, float]:
+def _inference(group: SeedGroup, peak: dict[str, float]) -> dict[str, float]:
     """Bytes for predicting: weights, buffers, and what a measured forward pass held beyond them."""
     held = {c: peak[c] for c in ("weights", "buffers") if c in peak}
-    measured = Stat.of(_measured_inference(run) for run in group.counted)
+    measured = MeanStd.of(_measured_inference(run) for run in group.complete_runs)
     return held | ({"activations": max(measured.mean - sum(held.values()), 0.0)} if measured else {})
 
 
-def _measured_inference(run: Run) -> float | None:
+def _measured_inference(run: RunRecord) -> float | None:
     """Peak of the largest measured batch that is not larger than the batches of training, in bytes."""
     most = number(run.config.get("batch_size")) or float("inf")
     rows = (run.summary.get("inference") or {}).get("batches") or []

@@ -11,16 +11,16 @@ from .style import Picture
 def memory_vs_accuracy(results: Results) -> Picture:
     """Final accuracy against peak memory, and against the state that the optimizer and the pruner hold at the end."""
     name = "memory_vs_accuracy_scatter"
-    results, missing = run_selection.of_memory(results)
-    figure_of = measures.peak(results)
-    groups = [group for group in results.groups if group.counted and figure_of.peak(group)]
+    results, missing = run_selection.with_memory_variants(results)
+    measure = measures.peak(results)
+    groups = [group for group in results.groups if group.complete_runs and measure.peak(group)]
     if not groups:
         return Picture(name, None, ["No done run has both an accuracy and a memory figure.", *missing])
-    title = f"Accuracy against memory: {figure_of.name}"
-    legend = style.keys(groups, results, points=True)
-    figure, axes = style.sheet(title, results, (1, 2), (6.2, 4.8), legend, missing, sharey=True)
-    unit, scale = style.bytes_unit(v.mean for g in groups if (v := figure_of.peak(g)))
-    scatter(axes[0], groups, results, figure_of.peak, f"peak memory ({unit}), {figure_of.axis}", scale)
+    title = f"Accuracy against memory: {measure.name}"
+    legend = style.legend_entries(groups, results, points=True)
+    figure, axes = style.new_figure(title, results, (1, 2), (6.2, 4.8), legend, missing, sharey=True)
+    unit, scale = style.bytes_unit(v.mean for g in groups if (v := measure.peak(g)))
+    scatter(axes[0], groups, results, measure.peak, f"peak memory ({unit}), {measure.axis}", scale)
     scatter(axes[1], groups, results, measures.states, "optimizer + pruning state (bytes per parameter)")
     axes[0].set_title("Peak of training (line: Pareto front)")
     axes[1].set_title("State held at the end, counted from the tensors")
@@ -28,6 +28,6 @@ def memory_vs_accuracy(results: Results) -> Picture:
     axes[1].set_xlim(0, max(axes[1].get_xlim()[1], 1.05 * largest))  # no marker on the edge
     for ax in axes:
         ax.label_outer()
-    name_notable(axes[0], groups, figure_of.peak, scale)
+    name_notable(axes[0], groups, measure.peak, scale)
     name_notable(axes[1], groups, measures.states)
     return Picture(name, figure, missing)

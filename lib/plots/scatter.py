@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from ..results.records import Group, Results, Stat
+from ..results.records import MeanStd, Results, SeedGroup
 from . import style
 from .axes import accuracy_axis
 from .dot_plot import Value
@@ -22,21 +22,23 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def _known(groups: Sequence[Group], cost: Value) -> list[tuple[Group, Stat, Stat]]:
+def _known(groups: Sequence[SeedGroup], cost: Value) -> list[tuple[SeedGroup, MeanStd, MeanStd]]:
     """The groups that have both, with their cost and their accuracy."""
     pairs = [(group, cost(group), group.stat("final_accuracy")) for group in groups]
     return [(group, paid, accuracy) for group, paid, accuracy in pairs if paid and accuracy]
 
 
-def _front(known: Sequence[tuple[Group, Stat, Stat]]) -> list[tuple[Group, Stat, Stat]]:
+def _front(known: Sequence[tuple[SeedGroup, MeanStd, MeanStd]]) -> list[tuple[SeedGroup, MeanStd, MeanStd]]:
     return [known[i] for i in pareto([(paid.mean, accuracy.mean) for _, paid, accuracy in known])]
 
 
-def scatter(ax: Axes, groups: Sequence[Group], results: Results, cost: Value, label: str, scale: float = 1.0) -> None:
+def scatter(
+    ax: Axes, groups: Sequence[SeedGroup], results: Results, cost: Value, label: str, scale: float = 1.0
+) -> None:
     """Accuracy over cost with the Pareto front."""
     known = _known(groups, cost)
     for group, paid, accuracy in known:
-        point = style.point_of(group, results, 8)
+        point = style.point_style(group, results, 8)
         ax.errorbar(
             paid.mean / scale, accuracy.mean, yerr=accuracy.sd, xerr=(paid.sd or 0) / scale or None,
             ecolor=point["color"], elinewidth=1, capsize=2, **point,
@@ -47,14 +49,14 @@ def scatter(ax: Axes, groups: Sequence[Group], results: Results, cost: Value, la
     ax.set_xlabel(label)
     if known:
         style.fit(ax, [paid.mean / scale for _, paid, _ in known])
-    stats = [accuracy for group in groups if (accuracy := group.stat("final_accuracy"))]
+    stats = [stat for group in groups if (stat := group.stat("final_accuracy"))]
     accuracy_axis(ax, [v for a in stats for v in (a.mean, a.mean - (a.sd or 0), a.mean + (a.sd or 0))])
 
 
-def name_notable(ax: Axes, groups: Sequence[Group], cost: Value, scale: float = 1.0) -> None:
+def name_notable(ax: Axes, groups: Sequence[SeedGroup], cost: Value, scale: float = 1.0) -> None:
     """The names of configurations on the front, of variants and of what they vary; when all else is drawn."""
     known = _known(groups, cost)
     varied = {group.key[:-1] for group in groups if group.first.variant}
     notable = [*_front(known), *(entry for entry in known if entry[0].key[:-1] in varied)]
-    places = {g.label: ((paid.mean / scale, accuracy.mean), style.ink(g)) for g, paid, accuracy in notable}
+    places = {g.label: ((paid.mean / scale, accuracy.mean), style.text_colour(g)) for g, paid, accuracy in notable}
     name_points(ax, places)

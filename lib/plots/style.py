@@ -21,14 +21,16 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend as FigureLegend
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
+from matplotlib.typing import ColorType, RcKeyType
 
 from ..results import display_names
 from ..results.display_names import METHOD_NAMES, METHODS, MODEL_NAMES, OPTIMIZER_NAMES, OPTIMIZERS
-from ..results.records import Group, Results
+from ..results.records import Results, SeedGroup
 from . import run_selection
 
 # Okabe and Ito's colours, which readers with any of the usual kinds of colour blindness can tell apart
@@ -48,7 +50,7 @@ DATASET_NAMES = {
 INK, FAINT, GRID = "#24292f", "#6a737d", "#e1e4e8"
 DPI = 130
 
-RC = {
+RC: dict[RcKeyType, Any] = {
     "font.family": "DejaVu Sans", "font.size": 9.5, "text.color": INK, "axes.labelcolor": INK,
     "axes.edgecolor": "#8b949e", "xtick.color": INK, "ytick.color": INK, "axes.titlesize": 10.5,
     "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.spines.top": False,
@@ -91,12 +93,12 @@ def method_name(method: str) -> str:
     return METHOD_NAMES.get(method, method)
 
 
-def facts(results: Results) -> str:
+def subtitle(results: Results) -> str:
     """What was trained on what, how long and how often: the line under every title."""
 
     def values(name: str) -> str:
-        found = dict.fromkeys(str(run.config[name]) for run in results.runs if run.config.get(name) is not None)
-        return "/".join(found)
+        distinct = dict.fromkeys(str(run.config[name]) for run in results.runs if run.config.get(name) is not None)
+        return "/".join(distinct)
 
     model = "/".join(MODEL_NAMES.get(name, name) for name in results.models)
     if (width := values("width")) not in ("", "64"):
@@ -114,7 +116,7 @@ def facts(results: Results) -> str:
     return " · ".join([*parts, *([str(device)] if device else [])])
 
 
-def strength(group: Group, results: Results) -> float:
+def sparsity_alpha(group: SeedGroup, results: Results) -> float:
     """0.4 to 1 over the sparsities that occur: the higher, the stronger the colour."""
     levels = sorted({run.target_sparsity for run in results.runs if run.method != "none"})
     if group.first.method == "none" or len(levels) < 2:
@@ -128,40 +130,41 @@ def tint(colour: str, amount: float) -> tuple[float, float, float]:
     return 1 - amount * (1 - red), 1 - amount * (1 - green), 1 - amount * (1 - blue)
 
 
-def colour(group: Group, results: Results) -> tuple[float, float, float]:
-    return tint(COLOURS.get(group.first.optimizer, "#999999"), strength(group, results))
+def colour(group: SeedGroup, results: Results) -> tuple[float, float, float]:
+    return tint(COLOURS.get(group.first.optimizer, "#999999"), sparsity_alpha(group, results))
 
 
-def ink(group: Group) -> str:
+def text_colour(group: SeedGroup) -> str:
     """The optimizer's colour, dark enough for small text."""
-    return to_hex([0.8 * part for part in to_rgb(COLOURS.get(group.first.optimizer, "#999999"))])
+    red, green, blue = to_rgb(COLOURS.get(group.first.optimizer, "#999999"))
+    return to_hex((0.8 * red, 0.8 * green, 0.8 * blue))
 
 
-def line_of(group: Group, results: Results) -> dict:
+def line_style(group: SeedGroup, results: Results) -> dict:
     """Keyword arguments for a line of this group; AdamWPrune, which this is about, is drawn on top."""
-    ours, shade = group.first.optimizer == "adamwprune", colour(group, results)
-    hollow = {"marker": "o", "markersize": 4, **marker_of(group, shade)} if group.first.variant else {}
+    emphasised, shade = group.first.optimizer == "adamwprune", colour(group, results)
+    hollow = {"marker": "o", "markersize": 4, **marker_fill(group, shade)} if group.first.variant else {}
     return hollow | {
         "color": shade,
         "linestyle": STYLES.get(group.first.method, "-"),
-        "linewidth": 2.2 if ours else 1.5,
-        "zorder": 4 if ours else 3,
+        "linewidth": 2.2 if emphasised else 1.5,
+        "zorder": 4 if emphasised else 3,
     }
 
 
-def point_of(group: Group, results: Results, size: float = 7) -> dict:
+def point_style(group: SeedGroup, results: Results, size: float = 7) -> dict:
     """Keyword arguments for a single marker of this group."""
-    ours, shade = group.first.optimizer == "adamwprune", colour(group, results)
-    return marker_of(group, shade) | {
+    emphasised, shade = group.first.optimizer == "adamwprune", colour(group, results)
+    return marker_fill(group, shade) | {
         "color": shade,
         "marker": MARKERS.get(group.first.method, "o"),
-        "markersize": size * (1.15 if ours else 1.0),
+        "markersize": size * (1.15 if emphasised else 1.0),
         "linestyle": "none",
-        "zorder": 5 if ours else 4,
+        "zorder": 5 if emphasised else 4,
     }
 
 
-def marker_of(group: Group, shade: object) -> dict:
+def marker_fill(group: SeedGroup, shade: object) -> dict:
     """Filled for plain runs, hollow for a variant."""
     if group.first.variant:
         return {"markerfacecolor": "white", "markeredgecolor": shade, "markeredgewidth": 1.5}
@@ -171,13 +174,13 @@ def marker_of(group: Group, shade: object) -> dict:
 Legend = Sequence[Sequence[Artist]]
 
 
-def keys(groups: Iterable[Group], results: Results, points: bool = False, levels: bool = True) -> Legend:
+def legend_entries(groups: Iterable[SeedGroup], results: Results, points: bool = False, levels: bool = True) -> Legend:
     """Two rows of legend: the optimizers by colour; the methods by line or marker, the sparsities by strength."""
     groups = list(groups)
     optimizers = [name for name in OPTIMIZERS if name in {g.first.optimizer for g in groups}]
     optimizers += sorted({g.first.optimizer for g in groups} - set(OPTIMIZERS))
 
-    def bar(shade: object, label: str) -> Line2D:
+    def bar(shade: ColorType, label: str) -> Line2D:
         return Line2D([], [], color=shade, linewidth=5, solid_capstyle="butt", label=label)
 
     first = [bar(COLOURS.get(name, "#999999"), optimizer_name(name)) for name in optimizers]
@@ -191,42 +194,42 @@ def keys(groups: Iterable[Group], results: Results, points: bool = False, levels
         second.append(Line2D([], [], color=INK, marker="o", markerfacecolor="white", linestyle="none", label="variant"))
     at = {g.first.target_sparsity: g for g in groups if g.first.method != "none"}
     if levels and len(at) > 1:
-        second += [bar(tint(INK, strength(at[v], results)), f"{100 * v:g} %") for v in sorted(at)]
+        second += [bar(tint(INK, sparsity_alpha(at[v], results)), f"{100 * v:g} %") for v in sorted(at)]
     return [first, second]
 
 
-def sheet(
+def new_figure(
     title: str,
     results: Results,
     grid: tuple[int, int] = (1, 1),
     panel: tuple[float, float] = (9.0, 4.6),
     legend: Legend = (),
     missing: Sequence[str] = (),
-    **options: object,
+    **options: Any,
 ) -> tuple[Figure, list[Axes]]:
     """A figure of `grid` (rows, columns) panels of `panel` inches; title, facts, legend and notes around them."""
     rows, columns = grid
     width = max(columns * panel[0], 7.5)
-    notes = [f"made by: {results.command}", *run_selection.grown(results), *missing]
+    notes = [f"made by: {results.command}", *run_selection.extended(results), *missing]
     notes = [line for note in notes for line in textwrap.wrap(note, int(width * 14.2))][:10]
     wide = int(width / 1.3)
     if len(legend) > 1 and sum(map(len, legend)) <= wide:
         legend = [[entry for row in legend for entry in row]]
-    facts_lines = textwrap.wrap(facts(results), int(width * 12.5))
+    subtitle_lines = textwrap.wrap(subtitle(results), int(width * 12.5))
     title_lines = textwrap.wrap(title, int(width * 7.9))
-    top = 0.16 + 0.25 * len(title_lines) + 0.19 * len(facts_lines) + 0.08
+    top = 0.16 + 0.25 * len(title_lines) + 0.19 * len(subtitle_lines) + 0.08
     bottom = 0.10 + 0.165 * len(notes) + (0.22 * len(legend) + 0.06 if legend else 0.0)
     height = rows * panel[1] + top + bottom
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     axes = np.ravel(figure.subplots(rows, columns, squeeze=False, **options))
     engine = figure.get_layout_engine()
-    assert engine is not None
+    assert isinstance(engine, ConstrainedLayoutEngine)
     engine.set(rect=(0.005, bottom / height, 0.99, 1 - (top + bottom) / height), w_pad=0.08, h_pad=0.06)
     left = 0.12 / width
     y = 1 - 0.12 / height
     figure.text(left, y, "\n".join(title_lines), fontsize=14, fontweight="bold", va="top", linespacing=1.15)
     y -= (0.25 * len(title_lines) + 0.03) / height
-    figure.text(left, y, "\n".join(facts_lines), fontsize=9.5, color=FAINT, va="top")
+    figure.text(left, y, "\n".join(subtitle_lines), fontsize=9.5, color=FAINT, va="top")
     figure.text(left, 0.06 / height, "\n".join(notes), fontsize=8, color=FAINT, va="bottom", linespacing=1.25)
     for i, row in enumerate(reversed(legend)):
         place = (0.5, (0.10 + 0.165 * len(notes) + 0.22 * i) / height)
@@ -245,7 +248,7 @@ def write_beside(
 ) -> Annotation:
     """Small text near a data point, with a white halo so that lines behind it do not cut it."""
     halo = [withStroke(linewidth=2.5, foreground="white")]
-    options = {"fontsize": 8, "zorder": 7, "path_effects": halo} | more
+    options: dict[str, Any] = {"fontsize": 8, "zorder": 7, "path_effects": halo} | more
     return ax.annotate(text, point, offset, textcoords="offset points", **options)
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
-from ..results.records import Group, Results, Stat
+from ..results.records import MeanStd, Results, SeedGroup
 from . import run_selection, style
 from .axes import accuracy_axis
 from .style import Picture
 
 
-def across_seeds(group: Group, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def across_seeds(group: SeedGroup, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Epochs, mean and sample deviation (0 for one run) over the group's counted runs, else over all of them."""
-    runs = group.counted or group.runs
+    runs = group.complete_runs or group.runs
     values: dict[float, list[float]] = {}
     for run in runs:
         for epoch, value in zip(run.column("epoch"), run.column(column), strict=True):
@@ -28,7 +30,7 @@ def across_seeds(group: Group, column: str) -> tuple[np.ndarray, np.ndarray, np.
     return np.array(epochs), np.array(mean), np.array(deviation)
 
 
-def draw(axes: Axes, groups: Sequence[Group], results: Results, column: str, scale: float = 1.0) -> list[float]:
+def draw(axes: Axes, groups: Sequence[SeedGroup], results: Results, column: str, scale: float = 1.0) -> list[float]:
     """A line for each group with its band over seeds, a cross where a run broke off; returns all heights drawn."""
     heights: list[float] = []
     for group in groups:
@@ -36,21 +38,21 @@ def draw(axes: Axes, groups: Sequence[Group], results: Results, column: str, sca
         if not len(epochs):
             continue
         mean, deviation = scale * mean, scale * deviation
-        line = style.line_of(group, results)
-        alone = {"marker": style.MARKERS.get(group.first.method, "o")} if len(epochs) == 1 else {}
+        line = style.line_style(group, results)
+        alone: dict[str, Any] = {"marker": style.MARKERS.get(group.first.method, "o")} if len(epochs) == 1 else {}
         axes.plot(epochs, mean, **line, **alone)
         if deviation.any():
             axes.fill_between(epochs, mean - deviation, mean + deviation, color=line["color"], alpha=0.18, lw=0)
-        if not group.counted and group.first.state != "running":
+        if not group.complete_runs and group.first.state != "running":
             axes.plot(epochs[-1], mean[-1], marker="x", markersize=9, markeredgewidth=2, color=line["color"], zorder=6)
         heights += [*mean, *(mean - deviation), *(mean + deviation)]
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     axes.margins(x=0.02)
     return heights
 
 
-def _panels(groups: Sequence[Group]) -> list[list[Group]]:
+def _panels(groups: Sequence[SeedGroup]) -> list[list[SeedGroup]]:
     """One panel for few groups, one for each optimizer for many."""
     if len(groups) <= 8:
         return [list(groups)]
@@ -65,13 +67,20 @@ def _grid(count: int) -> tuple[int, int]:
 
 def _per_epoch(results: Results, name: str, title: str, column: str, scale: float = 1.0) -> Picture:
     groups = [group for group in results.groups if len(across_seeds(group, column)[0])]
-    missing = run_selection.uncounted(results)
+    missing = run_selection.exclusion_note(results)
     if not groups:
         return Picture(name, None, [f"No run has recorded its {column.replace('_', ' ')} yet.", *missing])
     panels = _panels(groups)
     size = (9.0, 4.6) if len(panels) == 1 else (3.9, 3.1)
-    figure, axes = style.sheet(
-        title, results, _grid(len(panels)), size, style.keys(groups, results), missing, sharex=True, sharey=True
+    figure, axes = style.new_figure(
+        title,
+        results,
+        _grid(len(panels)),
+        size,
+        style.legend_entries(groups, results),
+        missing,
+        sharex=True,
+        sharey=True,
     )
     heights = [draw(ax, panel, results, column, scale) for ax, panel in zip(axes, panels, strict=False)]
     for ax, panel in zip(axes, panels, strict=False):
@@ -107,17 +116,17 @@ def accuracy_evolution(results: Results, optimizer: str) -> Picture:
     if not groups:
         return Picture(name, None, [f"{style.optimizer_name(optimizer)}: no run has recorded its accuracy yet."])
     title = f"{style.optimizer_name(optimizer)}: test accuracy per epoch"
-    legend = style.keys(groups, results)[1:]
+    legend = style.legend_entries(groups, results)[1:]
     only = _only(results, groups)
-    missing = run_selection.uncounted(only)
-    figure, (ax,) = style.sheet(title, only, (1, 1), (9.0, 4.4), legend, missing)
+    missing = run_selection.exclusion_note(only)
+    figure, (ax,) = style.new_figure(title, only, (1, 1), (9.0, 4.4), legend, missing)
     heights = draw(ax, groups, results, "test_accuracy")
     accuracy_axis(ax, heights)
     _label_ends(ax, groups)
     return Picture(name, figure, missing)
 
 
-def _label_ends(ax: Axes, groups: Sequence[Group]) -> None:
+def _label_ends(ax: Axes, groups: Sequence[SeedGroup]) -> None:
     """The last epoch's accuracy of each group, written beside its line, spread so that no two texts overlap."""
     ends = []
     for group in groups:
@@ -128,15 +137,15 @@ def _label_ends(ax: Axes, groups: Sequence[Group]) -> None:
     low, high = (to_pixels((right, v))[1] for v in ax.get_ylim())
     gap = 0.045 * (high - low)
     taken: list[float] = []
-    for mean, _, text in sorted(ends):
-        height = to_pixels((right, mean))[1]
+    for accuracy, _, text in sorted(ends):
+        height = float(to_pixels((right, accuracy))[1])
         height = max(height, taken[-1] + gap) if taken else height
         taken.append(height)
         share = (height - low) / (high - low)
         ax.annotate(text, (1.01, share), xycoords="axes fraction", va="center", fontsize=8.5, annotation_clip=False)
 
 
-def _only(results: Results, groups: Sequence[Group]) -> Results:
+def _only(results: Results, groups: Sequence[SeedGroup]) -> Results:
     names = {run.name for group in groups for run in group.runs}
     runs = tuple(run for run in results.runs if run.name in names)
     return Results(results.name, runs, results.environment, overrides=results.overrides)
@@ -146,15 +155,17 @@ def model_comparison(results: Results, optimizer: str) -> Picture:
     """One optimizer's configurations side by side: final accuracy, final loss, sparsity reached, training time."""
     name = f"{optimizer}_model_comparison"
     groups = [g for g in results.groups if g.first.optimizer == optimizer]
-    counted = [g for g in groups if g.counted]
+    counted = [g for g in groups if g.complete_runs]
     only = _only(results, groups)
-    missing = run_selection.uncounted(only)
+    missing = run_selection.exclusion_note(only)
     if not counted:
         return Picture(name, None, [f"{style.optimizer_name(optimizer)}: no run is done yet.", *missing])
     title = f"{style.optimizer_name(optimizer)}: accuracy, loss, sparsity and time"
-    figure, axes = style.sheet(title, only, (1, 4), (3.0, 1.4 + 0.32 * len(counted)), (), missing, sharey=True)
+    figure, axes = style.new_figure(title, only, (1, 4), (3.0, 1.4 + 0.32 * len(counted)), (), missing, sharey=True)
     rows = np.arange(len(counted))[::-1]
-    labels = [f"{g.method_label}" + (f"  (n={len(g.counted)})" if len(g.counted) > 1 else "") for g in counted]
+    labels = [
+        f"{g.method_label}" + (f"  (n={len(g.complete_runs)})" if len(g.complete_runs) > 1 else "") for g in counted
+    ]
     panels = (
         ("Accuracy, last epoch", "test accuracy (%)", "final_accuracy", 1.0, 2),
         ("Loss, last epoch", "test loss", None, 1.0, 3),
@@ -171,18 +182,24 @@ def model_comparison(results: Results, optimizer: str) -> Picture:
 
 
 def _dots(
-    ax: Axes, rows: np.ndarray, groups: Sequence[Group], results: Results, field: str | None, scale: float, digits: int
+    ax: Axes,
+    rows: np.ndarray,
+    groups: Sequence[SeedGroup],
+    results: Results,
+    field: str | None,
+    scale: float,
+    digits: int,
 ) -> None:
     """A dot with its deviation and its value for each group; accuracies keep their own range, others start at 0."""
     ends = []
     for row, group in zip(rows, groups, strict=True):
-        losses = (run.column("test_loss")[-1:] for run in group.counted)
-        stat = group.stat(field) if field else Stat.of(v for loss in losses for v in loss)
+        losses = (run.column("test_loss")[-1:] for run in group.complete_runs)
+        stat = group.stat(field) if field else MeanStd.of(v for loss in losses for v in loss)
         if stat is None:
             ax.annotate("not recorded", (0.02, row), xycoords=("axes fraction", "data"), va="center", color=style.FAINT)
             continue
         mean, spread = scale * stat.mean, scale * (stat.sd or 0.0)
-        point = style.point_of(group, results)
+        point = style.point_style(group, results)
         if field != "final_accuracy":
             ax.hlines(row, 0, mean, color=style.tint("#8b949e", 0.5), linewidth=1.2, zorder=2)
         ax.errorbar(mean, row, xerr=spread or None, ecolor=point["color"], capsize=3, **point)

@@ -16,7 +16,7 @@ import yaml
 from ..results import plot_data, summary
 from ..results.display_names import MODEL_NAMES
 from ..results.load import load
-from ..results.records import Results, Run, number
+from ..results.records import Results, RunRecord, number
 from ..results.text_table import shortened
 from ..storage.files import write_atomic
 from ..storage.project import ROOT
@@ -72,9 +72,9 @@ def pictures(all_results: Results, folder: Path) -> Iterable[str]:
     """The pictures of each model, embedded: those in graphs/ if no run has changed since, else drawn now."""
     for model in all_results.models:
         drawn = _drawn(folder, all_results, model)
-        told: list[str] = []
+        messages: list[str] = []
         if drawn is None:
-            files, told = publish.draw(plot_data.shrink(all_results.of_model(model)))
+            files, messages = publish.draw(plot_data.shrink(all_results.of_model(model)))
             drawn = {name: content for name, content in files.items() if content is not None}
         shown = []
         for name, content in drawn.items():
@@ -83,7 +83,7 @@ def pictures(all_results: Results, folder: Path) -> Iterable[str]:
             shown.append(tag("figure", f'<img src="{source}" alt="{escape(title)}" loading="lazy">'))
         yield tag("h3", escape(MODEL_NAMES.get(model, model)))
         yield "".join(shown) or tag("p", "There is nothing to draw yet.", class_="faint")
-        yield "".join(tag("p", escape(sentence), class_="faint") for sentence in told)
+        yield "".join(tag("p", escape(sentence), class_="faint") for sentence in messages)
 
 
 def _drawn(folder: Path, all_results: Results, model: str) -> dict[str, bytes] | None:
@@ -98,7 +98,7 @@ def _drawn(folder: Path, all_results: Results, model: str) -> dict[str, bytes] |
     return {path.name: path.read_bytes() for path in files}
 
 
-def log_tail(run: Run) -> str:
+def log_tail(run: RunRecord) -> str:
     """The last lines of the run's log; at most 64 KiB are read, however long it is."""
     if run.path is None:
         return ""
@@ -112,7 +112,7 @@ def log_tail(run: Run) -> str:
     return "\n".join(text.splitlines()[-LOG_LINES:])
 
 
-def command_of(run: Run) -> str:
+def command_of(run: RunRecord) -> str:
     """The command that trains this run again, from the root of the repository."""
     assert run.path is not None
     path = run.path.resolve()
@@ -123,15 +123,15 @@ def command_of(run: Run) -> str:
     )
 
 
-def run_section(run: Run) -> str:
+def run_section(run: RunRecord) -> str:
     """What is known about one run, folded up; open where it failed."""
     last = run.metrics[-1] if run.metrics else {}
     accuracy, epoch = number(last.get("test_accuracy")), last.get("epoch")
-    told = "no epoch is done" if accuracy is None else f"{accuracy:.2f} % after epoch {epoch}"
-    state = tag("span", escape(run.trouble), class_="bad") if run.trouble else "done"
+    progress = "no epoch is done" if accuracy is None else f"{accuracy:.2f} % after epoch {epoch}"
+    state = tag("span", escape(run.exclusion_reason), class_="bad") if run.exclusion_reason else "done"
     settings = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True).strip()
     parts = [
-        tag("summary", tag("code", escape(run.name)), f" · {state} · {escape(told)}"),
+        tag("summary", tag("code", escape(run.name)), f" · {state} · {escape(progress)}"),
         tag("p", "To repeat this run:"),
         tag("pre", escape(command_of(run))),
         tag("details", tag("summary", "config.yaml, which it reads"), tag("pre", escape(settings))),
@@ -149,10 +149,10 @@ def build(folder: Path) -> str:
     """The whole page."""
     everything = load(folder)
     paths = ResultsDir(folder)
-    done, total = sum(run.counted for run in everything.runs), max(len(everything.runs), len(everything.planned))
+    done, total = sum(run.is_complete for run in everything.runs), max(len(everything.runs), len(everything.planned))
     begun = min((t for run in everything.runs if (t := number(run.status.get("started")))), default=None)
     when = f", started {time.strftime('%Y-%m-%d %H:%M', time.localtime(begun))}" if begun else ""
-    troubles = everything.troubles()
+    troubles = everything.exclusions()
     config = paths.config.read_text(errors="replace") if paths.config.is_file() else ""
     chosen = "\n".join(line for line in config.splitlines() if line and not line.startswith("#"))
     sections = {

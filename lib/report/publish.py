@@ -23,11 +23,11 @@ PER_OPTIMIZER = re.compile(r"\w+_(model_comparison|accuracy_evolution)\.png")
 def draw(results: Results) -> tuple[dict[str, bytes | None], list[str]]:
     """File names and contents of one model's pictures (None: nothing to draw), and what could not be shown."""
     files: dict[str, bytes | None] = {}
-    told: dict[str, None] = {}
+    messages: dict[str, None] = {}
     for picture in plots.draw(results):
         files[f"{picture.name}.png"] = picture.png() if picture.figure else None
-        told.update(dict.fromkeys(picture.missing if picture.figure else [f"{picture.name}: {picture.missing[0]}"]))
-    return files, list(told)
+        messages.update(dict.fromkeys(picture.missing if picture.figure else [f"{picture.name}: {picture.missing[0]}"]))
+    return files, list(messages)
 
 
 def replace_pictures(folder: Path, files: dict[str, bytes | None], beside: dict[str, bytes] | None = None) -> int:
@@ -50,9 +50,9 @@ def to_publish(files: dict[str, bytes | None], results: Results) -> dict[str, by
 
     The others show what the main comparison shows.
     """
-    if not results.study:
+    if not results.is_study:
         return files
-    changed = any(run.variant for run in run_selection.of_memory(results)[0].runs)
+    changed = any(run.variant for run in run_selection.with_memory_variants(results)[0].runs)
     shown = {"variants.png", *(OF_MEMORY if changed else ())}
     return {name: content if name in shown else None for name, content in files.items()}
 
@@ -79,21 +79,21 @@ def from_results(path: Path, images: Path | None) -> int:
         print(f"{path}: no runs in this folder", file=sys.stderr)
         return 1
     results = with_predictions(results)
-    study = results.study
+    study = results.is_study
     for model in results.models:
         small = plot_data.shrink(results.of_model(model))
-        files, told = draw(small)
+        files, messages = draw(small)
         graphs = path / "graphs" / model if len(results.models) > 1 else path / "graphs"
         print(f"{model}: {replace_pictures(graphs, files)} pictures in {graphs}")
-        if images and any(run.counted for run in small.runs):
+        if images and any(run.is_complete for run in small.runs):
             published = images / model / results.preset if study else images / model
             if sentence := replaced(published / DATA, small):
-                told.insert(0, sentence)
+                messages.insert(0, sentence)
             count = replace_pictures(published, to_publish(files, small), {DATA: plot_data.to_text(small).encode()})
             print(f"{model}: {count} pictures in {published}, and {DATA}, which they were drawn from")
         elif images:
             print(f"{model}: no run is done, so the pictures in {images} are left as they are")
-        for sentence in told:
+        for sentence in messages:
             print(f"  {sentence}")
     return 0
 
@@ -110,9 +110,9 @@ def from_images(images: Path) -> int:
         except (ValueError, KeyError, TypeError) as error:
             print(f"{source}: not a data file of pictures ({error})", file=sys.stderr)
             return 1
-        files, told = draw(results)
+        files, messages = draw(results)
         count = replace_pictures(source.parent, to_publish(files, results))
         print(f"{source.parent.relative_to(images)}: {count} pictures redrawn from {source}")
-        for sentence in told:
+        for sentence in messages:
             print(f"  {sentence}")
     return 0

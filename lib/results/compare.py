@@ -6,13 +6,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from .display_names import MEMORY_FIGURES, MIB, MODEL_NAMES
+from .display_names import MEMORY_MEASURES, MIB, MODEL_NAMES
 from .load import load
-from .records import Results, Stat
+from .records import MeanStd, Results
 from .text_table import GAP, print_table, shortened
 
 
-def change(before: Stat | None, after: Stat | None) -> str:
+def change(before: MeanStd | None, after: MeanStd | None) -> str:
     """After minus before; with two or more runs on both sides ± the standard error of that difference."""
     if before is None or after is None:
         return GAP
@@ -25,16 +25,16 @@ def change(before: Stat | None, after: Stat | None) -> str:
 def comparison(a: Results, b: Results) -> tuple[list[list[str]], list[str]]:
     """Rows for the groups in both folders; sentences for what is in one only or set differently."""
     groups_a, groups_b = ({group.key: group for group in r.groups} for r in (a, b))
-    rows, told = [], []
+    rows, remarks = [], []
     for key in [key for key in groups_a if key in groups_b]:
-        one, two = groups_a[key], groups_b[key]
-        figures = {r.of_model(key[0]).memory_figure for r in (a, b)}
+        before, after = groups_a[key], groups_b[key]
+        figures = {r.of_model(key[0]).memory_measure for r in (a, b)}
         figure = figures.pop() if len(figures) == 1 else "by_category"
-        accuracy = one.stat("final_accuracy"), two.stat("final_accuracy")
-        memory, seconds = (one.memory(figure), two.memory(figure)), (one.stat("seconds"), two.stat("seconds"))
+        accuracy = before.stat("final_accuracy"), after.stat("final_accuracy")
+        memory, seconds = (before.memory(figure), after.memory(figure)), (before.stat("seconds"), after.stat("seconds"))
         rows.append(
             [
-                f"{MODEL_NAMES.get(key[0], key[0])} {one.label}",
+                f"{MODEL_NAMES.get(key[0], key[0])} {before.label}",
                 *(f"{stat.text()} (n={stat.n})" if stat else GAP for stat in accuracy),
                 change(*accuracy),
                 *(f"{stat.mean / MIB:,.2f}" if stat else GAP for stat in memory),
@@ -43,12 +43,12 @@ def comparison(a: Results, b: Results) -> tuple[list[list[str]], list[str]]:
                 _percent(*seconds),
             ]
         )
-    for mine, other, name in ((groups_a, groups_b, a.name), (groups_b, groups_a, b.name)):
-        told += [f"only in {name}: {key[0]} {group.label}" for key, group in mine.items() if key not in other]
-    return rows, _different_settings(groups_a, groups_b) + told
+    for groups, others, name in ((groups_a, groups_b, a.name), (groups_b, groups_a, b.name)):
+        remarks += [f"only in {name}: {key[0]} {group.label}" for key, group in groups.items() if key not in others]
+    return rows, _different_settings(groups_a, groups_b) + remarks
 
 
-def _percent(before: Stat | None, after: Stat | None) -> str:
+def _percent(before: MeanStd | None, after: MeanStd | None) -> str:
     return f"{100 * (after.mean / before.mean - 1):+.1f} %" if before and after and before.mean else GAP
 
 
@@ -56,10 +56,10 @@ def _different_settings(groups_a: dict, groups_b: dict) -> list[str]:
     """One sentence per differing setting, however many runs it differs in."""
     seen: Counter[str] = Counter()
     for key in groups_a.keys() & groups_b.keys():
-        one, two = groups_a[key].first.config, groups_b[key].first.config
-        for name in (one.keys() | two.keys()) - {"seed", "seed_in_name"}:
-            if one.get(name) != two.get(name):
-                seen[f"{name}: {one.get(name)} in A, {two.get(name)} in B"] += 1
+        before, after = groups_a[key].first.config, groups_b[key].first.config
+        for name in (before.keys() | after.keys()) - {"seed", "seed_in_name"}:
+            if before.get(name) != after.get(name):
+                seen[f"{name}: {before.get(name)} in A, {after.get(name)} in B"] += 1
     return [f"{sentence} ({count} groups)" for sentence, count in sorted(seen.items())]
 
 
@@ -69,7 +69,7 @@ def compare(path_a: Path, path_b: Path) -> int:
         if not results.runs:
             print(f"{path}: no runs in this folder", file=sys.stderr)
             return 1
-    rows, told = comparison(a, b)
+    rows, remarks = comparison(a, b)
     print(f"A = {a.name}\nB = {b.name}\n")
     headings = (
         "run", "accuracy % A", "B", "B - A", "memory MiB A", "B", "change", "seconds A", "B", "change"
@@ -77,10 +77,10 @@ def compare(path_a: Path, path_b: Path) -> int:
     if rows:
         print_table(headings, rows, {0}, (9, 8, 7, 5, 4))
         print("\nAccuracy: last epoch; B - A ± its standard error, where both sides have seeds.")
-        figures = {MEMORY_FIGURES[r.of_model(m).memory_figure] for r in (a, b) for m in r.models}
+        figures = {MEMORY_MEASURES[r.of_model(m).memory_measure] for r in (a, b) for m in r.models}
         print("Memory: " + " against ".join(sorted(figures)) + ".")
     else:
         print("no model, optimizer, pruning method and sparsity stands in both")
-    if told:
-        print("\n" + "\n".join(shortened(told)))
+    if remarks:
+        print("\n" + "\n".join(shortened(remarks)))
     return 0

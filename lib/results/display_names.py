@@ -15,7 +15,7 @@ MODEL_NAMES = {"lenet5": "LeNet-5", "resnet18": "ResNet-18"}
 CATEGORIES = ("weights", "buffers", "gradients", "activations", "optimizer_state", "pruning_state")
 
 #: The figures of memory, as tables and titles name them. They are never mixed in one column or picture axis.
-MEMORY_FIGURES = {
+MEMORY_MEASURES = {
     "allocator_peak": "allocator peak (torch.cuda.max_memory_allocated)",
     "by_category": "peak of the bytes by category (counted after the first and last step of each epoch)",
 }

@@ -11,7 +11,7 @@ from ..storage.files import read_json, read_json_lines
 from ..storage.run_dir import FOLDER, ResultsDir, RunDir
 from ..storage.safe_yaml import read_yaml
 from .display_names import METHODS, OPTIMIZERS
-from .records import Results, Run, number
+from .records import Results, RunRecord, number
 
 _RUN_ID = re.compile(
     r"(?P<model>[^_]+)_(?P<optimizer>[^_]+)_(?P<pruning_method>[^_]+)(_(?P<percent>\d+(\.\d+)?))?"
@@ -19,7 +19,7 @@ _RUN_ID = re.compile(
 )
 
 
-def _order(run: Run) -> tuple:
+def _order(run: RunRecord) -> tuple:
     def place(value: str, known: Sequence[str]) -> tuple[int, str]:
         return (known.index(value), "") if value in known else (len(known), value)
 
@@ -27,7 +27,7 @@ def _order(run: Run) -> tuple:
     return run.model, optimizer, method, run.target_sparsity, run.variant, run.seed
 
 
-def load_run(path: Path) -> Run:
+def load_run(path: Path) -> RunRecord:
     """The run in folder `path`. A torn or missing file leaves its part empty.
 
     The folder's name fills in for a missing config.
@@ -41,7 +41,7 @@ def load_run(path: Path) -> Run:
     samples, torn_samples = read_json_lines(folder.gpu)
     # an epoch that was repeated after a kill stands twice: the later one is the one that went on
     latest = {int(number(row.get("epoch")) or 0): row for row in metrics}
-    return Run(
+    return RunRecord(
         name=path.name,
         config=known | read_yaml(folder.config),
         status=folder.read_status(),
@@ -89,10 +89,10 @@ def find(name: str | None, root: Path) -> Path:
     Raises FileNotFoundError with a sentence for the user.
     """
     if name is None:
-        found = newest(root)
-        if found is None:
+        folder = newest(root)
+        if folder is None:
             raise FileNotFoundError(f"no results in {root}/ yet: run `make` first")
-        return found
+        return folder
     for candidate in (Path(name), root / name):
         if candidate.is_dir():
             return candidate

@@ -60,8 +60,8 @@ def predict(results: Results) -> None:
         print(f"no predicted peaks: {error}", file=sys.stderr)
         return
     if done.returncode:
-        said = done.stderr.strip().splitlines()
-        print(f"no predicted peaks: {said[-1] if said else f'exit code {done.returncode}'}", file=sys.stderr)
+        errors = done.stderr.strip().splitlines()
+        print(f"no predicted peaks: {errors[-1] if errors else f'exit code {done.returncode}'}", file=sys.stderr)
     with suppress(ValueError):
         if json.loads(done.stdout):
             write_atomic(results.path / FILE, done.stdout)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .display_names import MODEL_NAMES
-from .records import Group, Results, Run
+from .records import Results, RunRecord, SeedGroup
 from .text_table import GAP
 
 HEADINGS = ("configuration", "target %", "n", "accuracy %", "minus dense", "p", "minus state", "p")
@@ -28,11 +28,14 @@ class Difference:
     p: float | None
 
     @classmethod
-    def of(cls, one: Group, other: Group, held_out: bool) -> Difference | None:
-        """Accuracy of `one` minus that of `other`, over the seeds that both have; None below two of them."""
-        a, b = ({run.seed: v for run in g.counted if (v := judged(run, held_out)) is not None} for g in (one, other))
+    def of(cls, group: SeedGroup, baseline: SeedGroup, held_out: bool) -> Difference | None:
+        """Return the accuracy of `group` minus that of `baseline` over the seeds that both have, None below two."""
+        a, b = (
+            {run.seed: v for run in g.complete_runs if (v := accuracy_of(run, held_out)) is not None}
+            for g in (group, baseline)
+        )
         values = [round(a[seed] - b[seed], 9) for seed in a if seed in b]  # equal differences are to be equal
-        if one is other or len(values) < 2:
+        if group is baseline or len(values) < 2:
             return None
         mean, sd = statistics.fmean(values), statistics.stdev(values)
         return cls(len(values), mean, sd, _p(mean, sd, len(values)))
@@ -51,53 +54,53 @@ def _p(mean: float, sd: float, n: int) -> float | None:
     return float(2 * stdtr(n - 1, -abs(mean) / (sd / math.sqrt(n))))
 
 
-def judged(run: Run, held_out: bool) -> float | None:
+def accuracy_of(run: RunRecord, held_out: bool) -> float | None:
     """Accuracy of the last epoch on the images held out for validation, or else on the test set, in percent."""
     return run.validation_accuracy if held_out else run.final_accuracy
 
 
-def holds_out(results: Results) -> bool:
-    """Whether every counted run has an accuracy on held-out training images, so that choices can be made by it."""
-    counted = [run for run in results.runs if run.counted]
-    return bool(counted) and all(run.validation_accuracy is not None for run in counted)
+def has_validation(results: Results) -> bool:
+    """Whether every complete run has an accuracy on held-out training images, so that choices can be made by it."""
+    complete = [run for run in results.runs if run.is_complete]
+    return bool(complete) and all(run.validation_accuracy is not None for run in complete)
 
 
-def dense_of(groups: Sequence[Group]) -> Group | None:
+def dense_baseline(groups: Sequence[SeedGroup]) -> SeedGroup | None:
     """The plain dense runs to compare with: AdamW's, else AdamWPrune's (which are the same), else any."""
-    dense = [g for g in groups if g.first.method == "none" and not g.first.variant and g.counted]
+    dense = [g for g in groups if g.first.method == "none" and not g.first.variant and g.complete_runs]
     order = {"adamw": 0, "adamwprune": 1}
     return min(dense, key=lambda g: order.get(g.first.optimizer, 2), default=None)
 
 
-def state_of(groups: Sequence[Group], sparsity: float) -> Group | None:
+def state_baseline(groups: Sequence[SeedGroup], sparsity: float) -> SeedGroup | None:
     """AdamWPrune's plain state pruning at this sparsity."""
-    found = (g for g in groups if g.first.method == "state" and not g.first.variant and g.counted)
+    found = (g for g in groups if g.first.method == "state" and not g.first.variant and g.complete_runs)
     return next((g for g in found if g.first.target_sparsity == sparsity), None)
 
 
 def rows(results: Results) -> list[list[str]]:
     """The table of one model's groups, by sparsity and then by accuracy; empty where no difference is paired."""
-    held_out = holds_out(results)
-    groups = [g for g in results.groups if g.counted]
-    dense = dense_of(groups)
+    held_out = has_validation(results)
+    groups = [g for g in results.groups if g.complete_runs]
+    dense = dense_baseline(groups)
     table, paired = [], False
-    for group in sorted(groups, key=lambda g: (g.first.target_sparsity, -mean_of(g, held_out))):
-        accuracies = [v for run in group.counted if (v := judged(run, held_out)) is not None]
+    for group in sorted(groups, key=lambda g: (g.first.target_sparsity, -mean_accuracy(g, held_out))):
+        accuracies = [v for run in group.complete_runs if (v := accuracy_of(run, held_out)) is not None]
         if not accuracies:
             continue
         spread = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
         cells = [group.configuration, f"{100 * group.first.target_sparsity:g}" if group.first.method != "none" else GAP]
         cells += [str(len(accuracies)), f"{statistics.fmean(accuracies):.2f}{spread}"]
-        for other in (dense, state_of(groups, group.first.target_sparsity)):
-            difference = Difference.of(group, other, held_out) if other else None
+        for baseline in (dense, state_baseline(groups, group.first.target_sparsity)):
+            difference = Difference.of(group, baseline, held_out) if baseline else None
             cells += difference.texts() if difference else (GAP, GAP)
             paired |= difference is not None
         table.append(cells)
     return table if paired else []
 
 
-def mean_of(group: Group, held_out: bool) -> float:
-    values = [v for run in group.counted if (v := judged(run, held_out)) is not None]
+def mean_accuracy(group: SeedGroup, held_out: bool) -> float:
+    values = [v for run in group.complete_runs if (v := accuracy_of(run, held_out)) is not None]
     return statistics.fmean(values) if values else 0.0
 
 
@@ -106,7 +109,7 @@ def tables(results: Results) -> list[tuple[str, list[list[str]]]]:
     found = []
     for model in results.models:
         of_model = results.of_model(model)
-        split = "held-out training images" if holds_out(of_model) else "test set"
+        split = "held-out training images" if has_validation(of_model) else "test set"
         if table := rows(of_model):
             found.append((f"{MODEL_NAMES.get(model, model)}: differences paired by seed, {split}, last epoch", table))
     return found

@@ -17,7 +17,7 @@ from typing import Any
 from ..monitor.summary import of_training
 from ..storage.files import jsonable
 from .display_names import CATEGORIES
-from .records import Results, Run, number
+from .records import Results, RunRecord, number
 
 LIMIT = 300 * 1024  # bytes of one data file; git keeps every version of it
 SAMPLED = ("process_mib", "device_used_mib", "host_rss_mib")
@@ -73,7 +73,7 @@ def _machine(environment: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _shrink_run(run: Run, points: int) -> Run:
+def _shrink_run(run: RunRecord, points: int) -> RunRecord:
     run = replace(run, samples=_of_its_device(run.samples))
     sampled_figures = sampled(run)
     if run.variant:  # its pictures show how it ended, and the memory it held until then
@@ -103,11 +103,11 @@ def _of_its_device(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Of a machine with several GPUs the samples of the one that the run had memory on, else of the first."""
     gpus = [str(row.get("gpu")) for row in samples]
     held = [gpu for gpu, row in zip(gpus, samples, strict=True) if number(row.get("process_mib")) is not None]
-    mine = max(dict.fromkeys(held), key=held.count, default=gpus[0] if gpus else "")
-    return [row for gpu, row in zip(gpus, samples, strict=True) if gpu == mine]
+    device = max(dict.fromkeys(held), key=held.count, default=gpus[0] if gpus else "")
+    return [row for gpu, row in zip(gpus, samples, strict=True) if gpu == device]
 
 
-def _inference(run: Run) -> dict[str, Any] | None:
+def _inference(run: RunRecord) -> dict[str, Any] | None:
     """Of the measured inference only the memory by batch size."""
     measured = run.summary.get("inference")
     rows = measured.get("batches") if isinstance(measured, dict) else None
@@ -157,14 +157,14 @@ def _thin_samples(rows: Sequence[dict[str, Any]], most: int) -> list[dict[str, A
     return [max(stretch, key=lambda row: [number(row.get(name)) or 0.0 for name in SAMPLED]) for stretch in stretches]
 
 
-def sampled(run: Run) -> dict[str, Any]:
+def sampled(run: RunRecord) -> dict[str, Any]:
     """Mean and peak in MiB of each sampled figure over the samples of training, as a part of the summary."""
-    found: dict[str, dict[str, float]] = {}
+    by_measure: dict[str, dict[str, float]] = {}
     for name in SAMPLED:
         known = [value for row in of_training(run.samples) if (value := number(row.get(name))) is not None]
         if known:
-            found[name] = {"mean": statistics.fmean(known), "peak": max(known)}
-    return {"sampled_in_training": found} if found else {}
+            by_measure[name] = {"mean": statistics.fmean(known), "peak": max(known)}
+    return {"sampled_in_training": by_measure} if by_measure else {}
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _rows(columns: dict[str, Any], count: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _packed(run: Run) -> dict[str, Any]:
+def _packed(run: RunRecord) -> dict[str, Any]:
     packed: dict[str, Any] = {
         "name": run.name,
         "config": run.config,
@@ -232,7 +232,7 @@ def from_text(text: str) -> Results:
             name: _rows(packed[name]["columns"], packed[name]["rows"]) for name in ("metrics", "samples")
         }
         fields = {name: packed[name] for name in ("name", "config", "status", "summary")}
-        runs.append(Run(**fields, **tables, importance=packed.get("importance", [])))
+        runs.append(RunRecord(**fields, **tables, importance=packed.get("importance", [])))
     planned, overrides = tuple(data["planned"]), data["overrides"]
     chosen_by = data.get("chosen_by", "")
     return Results(

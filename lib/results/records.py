@@ -32,7 +32,7 @@ def known_bytes(memory: Any) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     """One run folder. Whatever could not be read is empty; `state` says how the run ended."""
 
     name: str
@@ -75,7 +75,7 @@ class Run:
         return self.config.get("dataset") == "synthetic" or bool(self.summary.get("synthetic"))
 
     @property
-    def keeps_layers(self) -> bool:
+    def has_unpruned_layers(self) -> bool:
         """Whether the first layer or the classifier is not pruned: such a run keeps more weights at the same target."""
         return False in (self.config.get("prune_first"), self.config.get("prune_last"))
 
@@ -84,14 +84,14 @@ class Run:
         return str(self.status.get("state", "queued"))
 
     @property
-    def counted(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the run enters means: it is done and has a final accuracy."""
         return self.state == "done" and self.final_accuracy is not None
 
     @property
-    def trouble(self) -> str:
+    def exclusion_reason(self) -> str:
         """Why the run is kept out of means, in words; empty when it is in them."""
-        if self.counted:
+        if self.is_complete:
             return ""
         reason = self.status.get("reason")
         if self.state == "done":
@@ -118,7 +118,7 @@ class Run:
         values = (number(row.get(name)) for row in self.metrics)
         return [math.nan if value is None else value for value in values]
 
-    def best(self) -> float | None:
+    def best_accuracy(self) -> float | None:
         """Test accuracy of the best epoch in percent: picked on the test set, only shown with that label."""
         seen = [v for v in self.column("test_accuracy") if math.isfinite(v)]
         return number(self.summary.get("best_accuracy")) or max(seen, default=None)
@@ -130,6 +130,11 @@ class Run:
     def final_sparsity_total(self) -> float | None:
         """Zeros among all parameters; unknown where an older version ran."""
         return number(self.summary.get("final_sparsity_total"))
+
+    @property
+    def extended_from_epochs(self) -> Any:
+        """The number of epochs that was planned, where training was continued beyond it (`grown_from` in files)."""
+        return self.summary.get("extended_from_epochs") or self.summary.get("grown_from")
 
     def seconds(self) -> float | None:
         return number(self.summary.get("seconds"))
@@ -149,7 +154,7 @@ class Run:
         return known_bytes(self.summary.get("memory")) or (self.memory_rows or [{}])[-1]
 
     def memory(self, figure: str) -> float | None:
-        """Peak memory in bytes as `figure` (a key of MEMORY_FIGURES) counts it."""
+        """Peak memory in bytes as `figure` (a key of MEMORY_MEASURES) counts it."""
         if figure == "allocator_peak":
             records = [row["memory"] for row in self.metrics if isinstance(row.get("memory"), dict)]
             seen = [number(record.get("allocator_peak")) for record in records]
@@ -165,13 +170,13 @@ class Run:
         return (end["optimizer_state"] + end.get("pruning_state", 0.0)) / parameters
 
 
-def key_of(run: Run) -> tuple[str, str, str, float, str]:
+def key_of(run: RunRecord) -> tuple[str, str, str, float, str]:
     """What the runs of a group have in common: everything but the seed."""
     return run.model, run.optimizer, run.method, run.target_sparsity, run.variant
 
 
 @dataclass(frozen=True)
-class Stat:
+class MeanStd:
     """n values: mean, and sample standard deviation (None below two values)."""
 
     n: int
@@ -179,7 +184,7 @@ class Stat:
     sd: float | None
 
     @classmethod
-    def of(cls, values: Iterable[float | None]) -> Stat | None:
+    def of(cls, values: Iterable[float | None]) -> MeanStd | None:
         known = [v for v in values if v is not None and math.isfinite(v)]
         if not known:
             return None
@@ -191,18 +196,18 @@ class Stat:
 
 
 @dataclass(frozen=True)
-class Group:
+class SeedGroup:
     """The runs that differ in their seed only."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[RunRecord, ...]
 
     @property
-    def first(self) -> Run:
+    def first(self) -> RunRecord:
         return self.runs[0]
 
     @property
-    def counted(self) -> tuple[Run, ...]:
-        return tuple(run for run in self.runs if run.counted)
+    def complete_runs(self) -> tuple[RunRecord, ...]:
+        return tuple(run for run in self.runs if run.is_complete)
 
     @property
     def key(self) -> tuple[str, str, str, float, str]:
@@ -222,13 +227,13 @@ class Group:
         """The label without the sparsity."""
         return self.label.removesuffix(f" {100 * self.first.target_sparsity:g} %")
 
-    def stat(self, name: str) -> Stat | None:
-        """Mean and deviation over the counted runs of a Run attribute or method without arguments."""
-        values = (getattr(run, name) for run in self.counted)
-        return Stat.of(value() if callable(value) else value for value in values)
+    def stat(self, name: str) -> MeanStd | None:
+        """Return mean and deviation, over the complete runs, of a RunRecord attribute or method without arguments."""
+        values = (getattr(run, name) for run in self.complete_runs)
+        return MeanStd.of(value() if callable(value) else value for value in values)
 
-    def memory(self, figure: str) -> Stat | None:
-        return Stat.of(run.memory(figure) for run in self.counted)
+    def memory(self, figure: str) -> MeanStd | None:
+        return MeanStd.of(run.memory(figure) for run in self.complete_runs)
 
 
 @dataclass(frozen=True)
@@ -236,7 +241,7 @@ class Results:
     """A results folder: its runs in a fixed order and what is known about the machine."""
 
     name: str
-    runs: tuple[Run, ...]
+    runs: tuple[RunRecord, ...]
     environment: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
     planned: tuple[str, ...] = ()  # run ids of the matrix, where it is known
@@ -257,16 +262,16 @@ class Results:
         return replace(self, runs=runs, planned=planned)
 
     @property
-    def study(self) -> bool:
+    def is_study(self) -> bool:
         """Whether this is a study of settings (variants, or a preset named so) and not a model's main comparison."""
         return "-study-" in self.preset or any(run.variant for run in self.runs)
 
-    def without(self, left_out: Iterable[Run]) -> Results:
+    def without(self, left_out: Iterable[RunRecord]) -> Results:
         names = {run.name for run in left_out}
         runs = tuple(run for run in self.runs if run.name not in names)
         return replace(self, runs=runs, planned=tuple(name for name in self.planned if name not in names))
 
-    def plain(self) -> Results:
+    def without_variants(self) -> Results:
         """The same without variants."""
         return self.without(run for run in self.runs if run.variant)
 
@@ -280,21 +285,21 @@ class Results:
         return " ".join([f"make {chosen} && make", *given])
 
     @cached_property
-    def groups(self) -> list[Group]:
-        found: dict[tuple, list[Run]] = {}
+    def groups(self) -> list[SeedGroup]:
+        by_key: dict[tuple, list[RunRecord]] = {}
         for run in self.runs:
-            found.setdefault(key_of(run), []).append(run)
-        return [Group(tuple(runs)) for runs in found.values()]
+            by_key.setdefault(key_of(run), []).append(run)
+        return [SeedGroup(tuple(runs)) for runs in by_key.values()]
 
     @property
-    def memory_figure(self) -> str:
-        """The figure every counted run has: the allocator's peak on a GPU, else the bytes by category."""
-        counted = [run for run in self.runs if run.counted]
-        everywhere = counted and all(run.memory("allocator_peak") is not None for run in counted)
+    def memory_measure(self) -> str:
+        """The measure that every complete run has: the allocator's peak on a GPU, else the bytes by category."""
+        complete = [run for run in self.runs if run.is_complete]
+        everywhere = complete and all(run.memory("allocator_peak") is not None for run in complete)
         return "allocator_peak" if everywhere else "by_category"
 
-    def troubles(self) -> list[str]:
+    def exclusions(self) -> list[str]:
         """One sentence for each run kept out of the means, and for each planned run without a folder."""
-        told = [f"{run.name}: {run.trouble}" for run in self.runs if not run.counted]
+        sentences = [f"{run.name}: {run.exclusion_reason}" for run in self.runs if not run.is_complete]
         absent = [name for name in self.planned if name not in {run.name for run in self.runs}]
-        return told + [f"{name}: not started" for name in absent]
+        return sentences + [f"{name}: not started" for name in absent]

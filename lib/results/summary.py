@@ -13,9 +13,9 @@ from typing import Any
 from ..storage.files import write_atomic
 from ..storage.run_dir import ResultsDir
 from . import paired_tests
-from .display_names import MEMORY_FIGURES, MIB, MODEL_NAMES, OPTIMIZER_NAMES, method_name
+from .display_names import MEMORY_MEASURES, MIB, MODEL_NAMES, OPTIMIZER_NAMES, method_name
 from .load import load
-from .records import Group, Results, Stat
+from .records import MeanStd, Results, SeedGroup
 from .text_table import GAP, print_table, shortened
 
 HEADINGS = (
@@ -26,10 +26,10 @@ TEXT_COLUMNS = {0, 1, 2, 13}  # the other columns hold numbers and are aligned t
 LEAST_NEEDED = (13, 12, 6, 8, 0, 11, 5, 7, 10)  # what a narrow terminal goes without, in this order
 
 
-def accuracy_per_100_mib(group: Group, figure: str) -> Stat | None:
+def accuracy_per_100_mib(group: SeedGroup, figure: str) -> MeanStd | None:
     """Percent of test accuracy for each 100 MiB of `figure`, run by run."""
-    pairs = [(run.final_accuracy, run.memory(figure)) for run in group.counted]
-    return Stat.of(a / (m / (100 * MIB)) for a, m in pairs if a is not None and m)
+    pairs = [(run.final_accuracy, run.memory(figure)) for run in group.complete_runs]
+    return MeanStd.of(a / (m / (100 * MIB)) for a, m in pairs if a is not None and m)
 
 
 def records(results: Results) -> list[dict[str, Any]]:
@@ -37,13 +37,13 @@ def records(results: Results) -> list[dict[str, Any]]:
     lines = []
     for model in results.models:
         of_model = results.of_model(model)
-        figure = of_model.memory_figure
+        figure = of_model.memory_measure
         for group in of_model.groups:
             lines.append(_record(group, figure))
     return lines
 
 
-def _record(group: Group, figure: str) -> dict[str, Any]:
+def _record(group: SeedGroup, figure: str) -> dict[str, Any]:
     run, memory = group.first, group.memory(figure)
     line: dict[str, Any] = {
         "model": run.model,
@@ -54,10 +54,12 @@ def _record(group: Group, figure: str) -> dict[str, Any]:
         "mode": run.config.get("mode"),
         "dataset": run.config.get("dataset"),
         "runs": len(group.runs),
-        "n": len(group.counted),
+        "n": len(group.complete_runs),
     }
     for name, what in (
-        ("accuracy", "final_accuracy"), ("validation_accuracy", "validation_accuracy"), ("best_epoch_accuracy", "best")
+        ("accuracy", "final_accuracy"),
+        ("validation_accuracy", "validation_accuracy"),
+        ("best_epoch_accuracy", "best_accuracy"),
     ):  # fmt: skip
         stat = group.stat(what)
         line[f"{name}_mean"] = stat and stat.mean
@@ -65,7 +67,7 @@ def _record(group: Group, figure: str) -> dict[str, Any]:
     for name, stat in (
         ("final_sparsity", group.stat("final_sparsity")),
         ("final_sparsity_total", group.stat("final_sparsity_total")),
-        ("memory_mib", memory and Stat(memory.n, memory.mean / MIB, None)),
+        ("memory_mib", memory and MeanStd(memory.n, memory.mean / MIB, None)),
         ("state_bytes_per_weight", group.stat("state_bytes_per_weight")),
         ("seconds", group.stat("seconds")),
         ("accuracy_per_100_mib", accuracy_per_100_mib(group, figure)),
@@ -74,7 +76,7 @@ def _record(group: Group, figure: str) -> dict[str, Any]:
     line["memory_figure"] = figure if memory else None
     states = Counter(r.state for r in group.runs)
     line["states"] = ", ".join(f"{count} {state}" for state, count in states.items())
-    line["not_counted"] = "; ".join(f"{r.name}: {r.trouble}" for r in group.runs if not r.counted)
+    line["not_counted"] = "; ".join(f"{r.name}: {r.exclusion_reason}" for r in group.runs if not r.is_complete)
     return line
 
 
@@ -120,24 +122,24 @@ def cells(line: dict[str, Any]) -> list[str]:
 
 def remarks(results: Results) -> list[str]:
     """The sentences under the table: which figures it shows, and every run that is kept out of it."""
-    told = ["Accuracy: test set, last epoch; mean ± sample standard deviation over n seeds."]
-    told += ["The best epoch is picked on the test set: it flatters."]
-    figures = {results.of_model(model).memory_figure for model in results.models}
-    told += [f"Memory: {MEMORY_FIGURES[figure]}." for figure in sorted(figures)]
-    told += ["State: optimizer and pruning state at the end of the run, in bytes per parameter."]
-    told += ["Sparsity: zeros among the prunable weights; of all: among all parameters."]
-    if any(run.keeps_layers and run.method != "none" for run in results.runs):
-        told.append("Runs that leave the first layer or the classifier whole keep more weights at the same target.")
+    sentences = ["Accuracy: test set, last epoch; mean ± sample standard deviation over n seeds."]
+    sentences += ["The best epoch is picked on the test set: it flatters."]
+    figures = {results.of_model(model).memory_measure for model in results.models}
+    sentences += [f"Memory: {MEMORY_MEASURES[figure]}." for figure in sorted(figures)]
+    sentences += ["State: optimizer and pruning state at the end of the run, in bytes per parameter."]
+    sentences += ["Sparsity: zeros among the prunable weights; of all: among all parameters."]
+    if any(run.has_unpruned_layers and run.method != "none" for run in results.runs):
+        sentences += ["Runs that leave the first layer or the classifier whole keep more weights at the same target."]
     if any(run.synthetic for run in results.runs):
-        told.append("Synthetic images: their accuracy says nothing about real data.")
+        sentences.append("Synthetic images: their accuracy says nothing about real data.")
     for run in results.runs:
-        if planned := run.summary.get("grown_from"):
-            told.append(
+        if planned := run.extended_from_epochs:
+            sentences.append(
                 f"{run.name}: planned for {planned} epochs and trained further; not the same as a run planned so long."
             )
     if torn := sum(run.dropped for run in results.runs):
-        told.append(f"{torn} torn lines were left out of metrics and memory samples.")
-    return told
+        sentences.append(f"{torn} torn lines were left out of metrics and memory samples.")
+    return sentences
 
 
 def to_markdown(results: Results) -> str:
@@ -146,7 +148,7 @@ def to_markdown(results: Results) -> str:
     def row(values: Sequence[str]) -> str:
         return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
 
-    done = sum(run.counted for run in results.runs)
+    done = sum(run.is_complete for run in results.runs)
     total = max(len(results.runs), len(results.planned))
     marks = [":--" if i in TEXT_COLUMNS else "--:" for i in range(len(HEADINGS))]
     out = [f"# {results.name}", "", f"{done} of {total} runs done.", "", row(HEADINGS), row(marks)]
@@ -164,7 +166,7 @@ def to_markdown(results: Results) -> str:
             "",
             paired_tests.REMARK,
         ]
-    if troubles := results.troubles():
+    if troubles := results.exclusions():
         out += ["", "Not in the means:", "", *(f"- {' '.join(trouble.split())}" for trouble in troubles)]
     return "\n".join(out) + "\n"
 
@@ -194,7 +196,7 @@ def summary(results_dir: Path) -> int:
         print(f"\n{title}\n")
         print_table(paired_tests.HEADINGS, table, paired_tests.TEXT_COLUMNS)
         print(f"\n{paired_tests.REMARK}")
-    if troubles := shortened(results.troubles()):
+    if troubles := shortened(results.exclusions()):
         print("\nNot in the means:\n" + "\n".join(f"  {trouble}" for trouble in troubles))
     sys.stdout.flush()
     if unwritten:

@@ -166,9 +166,9 @@ def test_accuracy_axis_keeps_values_inside_and_has_ticks(tmp_path: Path) -> None
 
 def test_many_runs_are_thinned_to_a_readable_choice_and_it_is_said(tmp_path: Path) -> None:
     results = small(make_results(tmp_path, compare_matrix(), epochs=3))
-    chosen = run_selection.headline(results)
+    chosen = run_selection.representative(results)
     assert {group.first.optimizer for group in chosen} == set(OPTIMIZERS) and len(chosen) <= 8
-    assert run_selection.shown_of(chosen, results) == [f"Shown: {len(chosen)} of 39 configurations."]
+    assert run_selection.selection_note(chosen, results) == [f"Shown: {len(chosen)} of 39 configurations."]
 
 
 def test_data_file_stays_small_and_keeps_peaks(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_a_study_shows_every_configuration_in_one_picture_and_plain_runs_in_the_
         "AdamW magnitude", "AdamW magnitude (lamp)", "AdamWPrune state", "AdamWPrune state (obd)",
         "AdamWPrune state (a-long-name-of-one)",
     }  # fmt: skip
-    plain = {picture.name: picture.png() for picture in plots.draw(small.plain()) if picture.figure}
+    plain = {picture.name: picture.png() for picture in plots.draw(small.without_variants()) if picture.figure}
     assert "variants" not in plain
     assert plain == {picture.name: content for picture, content in pictures if picture.name != "variants"}
 

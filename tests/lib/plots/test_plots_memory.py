@@ -24,7 +24,7 @@ from lib.plots import (
     training_memory,
 )
 from lib.results import load, plot_data
-from lib.results.records import Results, Run
+from lib.results.records import Results, RunRecord
 from tests.helpers.fake_results import PARAMETERS, compare_matrix, make_results, make_study, samples_of
 
 
@@ -82,20 +82,20 @@ def test_a_variant_without_plain_runs_is_shown_and_one_without_a_done_run_is_not
         change(run / "status.json", state="failed")
     for run in study.glob("*_obd_*"):
         change(run / "status.json", state="failed")
-    shown, told = run_selection.of_memory(small(study))
+    shown, told = run_selection.with_memory_variants(small(study))
     assert {run.variant for run in shown.runs} == {"", "lamp"}
     assert told[0].startswith("Left out: 3 variants") and "and 3 more" in told[1]
 
 
 def test_of_many_configurations_a_variant_whose_plain_run_failed_is_shown_once() -> None:
-    def run(optimizer: str, method: str, variant: str | None = None, **more: Any) -> Run:
+    def run(optimizer: str, method: str, variant: str | None = None, **more: Any) -> RunRecord:
         config = {"model": "lenet5", "optimizer": optimizer, "pruning_method": method, "target_sparsity": 0.7}
-        return Run(f"{optimizer}_{method}_{variant}", config | {"variant": variant}, **more)
+        return RunRecord(f"{optimizer}_{method}_{variant}", config | {"variant": variant}, **more)
 
     done: dict[str, Any] = {"status": {"state": "done"}, "summary": {"final_accuracy": 90.0}}
     runs = [run(o, m, **done) for o in ("sgd", "adam", "adamw", "adamwadv") for m in ("magnitude", "movement")]
     runs += [run("adamwprune", "state", status={"state": "failed"}), run("adamwprune", "state", "lean", **done)]
-    shown = [group.key for group in run_selection.headline(Results("many", tuple(runs)))]
+    shown = [group.key for group in run_selection.representative(Results("many", tuple(runs)))]
     assert len(shown) == len(set(shown)) == 5
 
 
@@ -130,7 +130,9 @@ def test_the_mode_of_a_whole_matrix_is_named_in_rows_and_legends(tmp_path: Path)
     with style.plot_style():
         picture = gpu_memory.memory_comparison(results)
     assert "AdamWPrune state, lean" in rows_of(picture.figure.axes[0])
-    assert "state, lean" in [entry.get_label() for row in style.keys(results.groups, results) for entry in row]
+    assert "state, lean" in [
+        entry.get_label() for row in style.legend_entries(results.groups, results) for entry in row
+    ]
 
 
 def test_runs_trained_further_than_planned_are_named_in_pictures_that_show_them(tmp_path: Path) -> None:
@@ -143,12 +145,12 @@ def test_runs_trained_further_than_planned_are_named_in_pictures_that_show_them(
             assert told != picture.name.startswith(("sgd", "adamw_")), picture.name
     for run in folder.glob("lenet5_*"):
         change(run / "summary.json", grown_from=3)
-    assert run_selection.grown(small(folder)) == ["Planned for fewer epochs and trained further: all runs."]
+    assert run_selection.extended(small(folder)) == ["Planned for fewer epochs and trained further: all runs."]
 
 
 def test_dense_runs_are_not_compared_at_a_sparsity_and_variants_with_the_plain_runs(study: Path) -> None:
     results = small(study)
-    versus = training_memory.against_ours(results, measures.BY_CATEGORY)
+    versus = training_memory.memory_over_adamwprune(results, measures.BY_CATEGORY)
     found = {group.label: versus(group) for group in results.groups}
     assert found["AdamW dense"] is None
     assert found["AdamWPrune state 98 %"].mean == 0

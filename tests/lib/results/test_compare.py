@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lib.results import compare, load
-from lib.results.records import Stat
+from lib.results.records import MeanStd
 from tests.helpers.fake_results import make_results
 
 
@@ -17,4 +17,4 @@ def test_compare_gives_differences_with_their_error_and_names_what_stands_alone(
     assert "±" in rows[0][3]
     assert any("SGD dense" in sentence for sentence in told)
     assert "epochs: 4 in A, 6 in B (1 groups)" in told
-    assert compare.change(Stat(2, 90.0, 3.0), Stat(2, 91.0, 4.0)) == "+1.00 ± 3.54"
+    assert compare.change(MeanStd(2, 90.0, 3.0), MeanStd(2, 91.0, 4.0)) == "+1.00 ± 3.54"

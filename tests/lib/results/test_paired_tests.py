@@ -9,16 +9,16 @@ import pytest
 from scipy import stats
 
 from lib.results import load, paired_tests
-from lib.results.records import Group, Results, Run
+from lib.results.records import Results, RunRecord, SeedGroup
 from tests.helpers.fake_results import make_results
 
 
-def group(method: str, accuracies: dict[int, float], sparsity: float = 0.9, variant: str = "") -> Group:
+def group(method: str, accuracies: dict[int, float], sparsity: float = 0.9, variant: str = "") -> SeedGroup:
     optimizer = "adamwprune" if method == "state" else "adamw"
     axes = {"model": "lenet5", "optimizer": optimizer, "pruning_method": method, "target_sparsity": sparsity}
-    return Group(
+    return SeedGroup(
         tuple(
-            Run(f"{method}{variant}{seed}", {**axes, "variant": variant, "seed": seed}, {"state": "done"},
+            RunRecord(f"{method}{variant}{seed}", {**axes, "variant": variant, "seed": seed}, {"state": "done"},
                 {"final_accuracy": value})
             for seed, value in accuracies.items()
         )
