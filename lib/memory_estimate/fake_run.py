@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from ..config.run_config import RunConfig
 from ..data import loader
 from ..data.dataset import Data
 from ..data.sources import SHAPES, locate
-from ..kernels import cpu
+from ..kernels.host import Host, use
 from ..memory import accounting
 from ..memory.tracker import Bytes, LiveBytes
 from ..optimizers import lean, sparse_state
@@ -36,7 +35,7 @@ from ..training.device import DTYPES
 BuildModel = Callable[[RunConfig, Data], nn.Module]
 
 NEVER = 1 << 60  # the step of the next mask update, while plain steps are rehearsed
-ONE = score_histogram.HALF // 2 + 0x3F80  # where among half keys the score 1.0 is counted
+UNIT_SCORE_BIN = score_histogram.HALF // 2 + 0x3F80  # the bin that counts scores of 1.0
 
 
 @dataclass(frozen=True)
@@ -82,57 +81,25 @@ def fake_data(config: RunConfig) -> Data:
 
 
 @contextlib.contextmanager
-def rehearsal() -> Iterator[LiveBytes]:
-    """Fake tensors, counted. What the mask code keeps for later must be neither fake nor counted, and is forgotten."""
-    tables = (masks._byte_table, masks._bit_values)
-    for table in tables:
-        table.cache_clear()
-    try:
-        with as_on_gpu(), torch.random.fork_rng(devices=[]), FakeTensorMode(), LiveBytes() as live:
-            yield live
-    finally:
-        for table in tables:
-            table.cache_clear()
+def fake_gpu_mode() -> Iterator[LiveBytes]:
+    """Create fake tensors instead of real ones, count them, and take the code paths of a GPU."""
+    with use(FakeHost()), torch.random.fork_rng(devices=[]), FakeTensorMode(), LiveBytes() as live:
+        yield live
 
 
-@contextlib.contextmanager
-def as_on_gpu() -> Iterator[None]:
-    """The ways of a GPU where the CPU has one of its own that reads memory, which fake tensors have none of.
+class FakeHost(Host):
+    """Answer for fake tensors: nothing can be read, all scores are 1, and kept weights are spread evenly."""
 
-    What the host is told about scores and masks is made up: all scores are 1, and what is kept is spread evenly.
-    """
-    ways: tuple[tuple[Any, str, Any], ...] = (
-        (masks, "positions", _positions_on_gpu),
-        (masks, "exact_counts", _even_counts),
-        (cpu, "supports", lambda tensor: False),
-        (score_histogram, "_tally", score_histogram._tally_by_scatter),
-        (score_histogram, "_on_host", _alike_scores),
-    )
-    before = [getattr(module, name) for module, name, _ in ways]
-    for module, name, way in ways:
-        setattr(module, name, way)
-    try:
-        yield
-    finally:
-        for (module, name, _), way in zip(ways, before, strict=True):
-            setattr(module, name, way)
+    def can_read(self, tensor: Tensor) -> bool:
+        return False
 
+    def mask_counts(self, counts: Sequence[Tensor], sizes: Sequence[int], totals: Sequence[int]) -> list[list[int]]:
+        return [spread(size, total) for size, total in zip(sizes, totals, strict=True)]
 
-def _positions_on_gpu(bits: Tensor, start: int, stop: int, kept: int | None = None) -> Tensor:
-    assert kept is not None
-    return torch.nonzero_static(masks.unpack(bits, start, stop), size=kept).view(-1)
-
-
-def _alike_scores(table: Tensor, layers: Sequence[score_histogram.Layer]) -> np.ndarray:
-    numbers = np.zeros(table.shape, dtype=np.int64)
-    numbers[:, ONE] = [layer.candidates for layer in layers]
-    return numbers
-
-
-def _even_counts(bits: Sequence[Tensor], sizes: Sequence[int], wanted: Sequence[int]) -> list[list[int]]:
-    for new, size in zip(bits, sizes, strict=True):
-        masks.counts(new, size)
-    return [spread(size, number) for size, number in zip(sizes, wanted, strict=True)]
+    def histograms(self, table: Tensor, totals: Sequence[int]) -> np.ndarray:
+        numbers = np.zeros(table.shape, dtype=np.int64)
+        numbers[:, UNIT_SCORE_BIN] = totals
+        return numbers
 
 
 def spread(size: int, number: int) -> list[int]:
@@ -154,7 +121,7 @@ def build(config: RunConfig, build_model: BuildModel, live: LiveBytes) -> tuple[
 
 def rehearse_passes(config: RunConfig, build_model: BuildModel) -> Passes:
     """One forward and backward pass as the trainer makes them, and one evaluation."""
-    with rehearsal() as live:
+    with fake_gpu_mode() as live:
         model, data = build(config, build_model, live)
         for weight in model.parameters():
             weight.register_post_accumulate_grad_hook(lambda w: live.assign(w.grad, "gradients"))
@@ -184,7 +151,7 @@ def rehearse_passes(config: RunConfig, build_model: BuildModel) -> Passes:
 
 def rehearse_step(config: RunConfig, build_model: BuildModel, stage: str) -> Bytes:
     """What optimizer and pruning hold at a stage, and, as `temporary`, what a step or a mask update needs beside."""
-    with rehearsal() as live:
+    with fake_gpu_mode() as live:
         model, data = build(config, build_model, live)
         steps = loader.steps_per_epoch(data, replace(config, batch_size=128)) * config.epochs
         optimizer = build_optimizer(config, model, steps)

@@ -7,27 +7,24 @@ derived from the bits when needed, a slice at a time, and never stored.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels import cpu
+from ..kernels import cpu, host
 
 # Weights handled at a time. Small enough for temporaries to stay in cache and far below one large layer,
 # large enough that Python's cost per slice does not show. A multiple of 8, so that slices are whole bytes.
 SLICE = 1 << 18
 
 
-@cache
 def _byte_table(device: torch.device) -> Tensor:
     """The 8 booleans of each of the 256 bytes, read as one int64 each: unpacking becomes a table look-up."""
     bits = torch.arange(256, device=device).unsqueeze(1).bitwise_right_shift(torch.arange(8, device=device))
     return bits.bitwise_and(1).to(torch.bool).view(torch.int64).view(-1)
 
 
-@cache
 def _bit_values(device: torch.device) -> Tensor:
     return torch.tensor([1, 2, 4, 8, 16, 32, 64, 128], dtype=torch.uint8, device=device)
 
@@ -48,13 +45,14 @@ def pack(kept: Tensor) -> Tensor:
     size = kept.numel()
     if size % 8:
         kept = torch.nn.functional.pad(kept, (0, 8 - size % 8))
-    return (kept.view(-1, 8).to(torch.uint8) * _bit_values(kept.device)).sum(1, dtype=torch.uint8)
+    return (kept.view(-1, 8).to(torch.uint8) * host.current().table(_bit_values, kept.device)).sum(1, dtype=torch.uint8)
 
 
 def unpack(bits: Tensor, start: int, stop: int) -> Tensor:
     """Booleans of the weights ``start`` to ``stop``; start must be a multiple of 8."""
     part = bits[start // 8 : packed_size(stop)]
-    return _byte_table(bits.device).index_select(0, part.int()).view(torch.bool)[: stop - start]
+    table = host.current().table(_byte_table, bits.device)
+    return table.index_select(0, part.int()).view(torch.bool)[: stop - start]
 
 
 def positions(bits: Tensor, start: int, stop: int, kept: int | None = None) -> Tensor:
@@ -63,7 +61,7 @@ def positions(bits: Tensor, start: int, stop: int, kept: int | None = None) -> T
     With ``kept`` given, their number is known beforehand and a GPU need not be waited for.
     """
     part = bits[start // 8 : packed_size(stop)]
-    if bits.device.type == "cpu":
+    if host.current().can_read(bits):
         found = None if kept is None else cpu.bit_positions(part, kept)
         return _positions_by_numpy(part.numpy()) if found is None else found
     if kept is None:
@@ -99,9 +97,8 @@ def exact_counts(bits: Sequence[Tensor], sizes: Sequence[int], wanted: Sequence[
         sizes: number of weights of each.
         wanted: how many weights each must keep: what cannot be reached is an error, never an approximation.
     """
-    found = [counts(new, size) for new, size in zip(bits, sizes, strict=True)]
-    flat = iter(torch.cat([part.to(found[0].device) for part in found]).tolist())
-    numbers = [[next(flat) for _ in range(part.numel())] for part in found]
+    on_devices = [counts(new, size) for new, size in zip(bits, sizes, strict=True)]
+    numbers = host.current().mask_counts(on_devices, sizes, wanted)
     if wrong := [(sum(part), want) for part, want in zip(numbers, wanted, strict=True) if sum(part) != want]:
         raise AssertionError(f"a mask keeps {wrong[0][0]} weights instead of {wrong[0][1]}")
     return numbers

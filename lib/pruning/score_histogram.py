@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels import cpu
+from ..kernels import cpu, host
 
 HALF = 1 << 16  # number of values of half a key
 _INFINITY = 0x7F80 + HALF // 2  # bin of +inf; NaN lies there and above, -inf and -NaN below the mirrored bin
@@ -163,24 +163,15 @@ def _count(layers: Sequence[Layer], tally: Callable[[Tensor, int, Tensor], None]
     if not rows:
         return Counts(np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.int64))
     device = next((row.device for row in rows if row.is_cuda), rows[0].device)
-    table = _on_host(torch.stack([row.to(device) for row in rows])[:, :HALF], layers)
+    stacked = torch.stack([row.to(device) for row in rows])[:, :HALF]
+    table = host.current().histograms(stacked, [layer.candidates for layer in layers])
     halves = np.flatnonzero(table.any(0))
     return Counts(halves, table[:, halves].astype(np.int64))
 
 
 def _tally(indices: Tensor, counts: Tensor) -> None:
     """Add the number of occurrences of each index to ``counts`` (in place, no host synchronisation)."""
-    if indices.is_cuda:
-        _tally_by_scatter(indices, counts)
-    else:
+    if host.current().can_read(indices):
         counts += torch.bincount(indices, minlength=HALF + 1)
-
-
-def _tally_by_scatter(indices: Tensor, counts: Tensor) -> None:
-    counts.scatter_add_(0, indices.long(), torch.ones_like(indices, dtype=counts.dtype))
-
-
-def _on_host(table: Tensor, layers: Sequence[Layer]) -> np.ndarray:
-    """The numbers of a table on a device, one row for each of the layers."""
-    numbers: np.ndarray = table.cpu().numpy()
-    return numbers
+    else:
+        counts.scatter_add_(0, indices.long(), torch.ones_like(indices, dtype=counts.dtype))

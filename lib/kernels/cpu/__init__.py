@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .. import host
 from .build import load
 
 MIN_SHARE = 1 << 17  # weights per thread; with fewer, waking the thread costs more than it saves
@@ -181,7 +182,7 @@ def repack_mask(old: Tensor | None, keep: Tensor, size: int) -> Tensor:
 
 def supports(tensor: Tensor) -> bool:
     """Return whether the compiled functions accept this tensor: float32, on the CPU, and the library is available."""
-    return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and load() is not None
+    return host.current().can_read(tensor) and tensor.dtype == torch.float32 and load() is not None
 
 
 def step(slices: Sequence[Slice]) -> None:

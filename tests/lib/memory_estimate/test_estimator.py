@@ -16,12 +16,12 @@ from torch.nn import functional as F
 from lib.config.run_config import RunConfig
 from lib.data import loader
 from lib.data.dataset import Data
-from lib.kernels import cpu
+from lib.kernels import host
 from lib.memory import accounting
 from lib.memory.tracker import LiveBytes
 from lib.memory_estimate.estimator import CATEGORIES, MOMENTS, Prediction, Predictor, total
-from lib.memory_estimate.fake_run import fake_data, rehearsal
-from lib.pruning import masks, score_histogram
+from lib.memory_estimate.fake_run import fake_data, fake_gpu_mode
+from lib.pruning import masks
 from lib.training.trainer import Training
 from resnet18.model import ResNet18
 from tests.helpers.tiny_runs import folder, lenet5, tiny
@@ -97,7 +97,7 @@ def test_live_bytes_counts_fake_tensors_as_real_ones() -> None:
 
     with LiveBytes() as real:
         work()
-    with rehearsal() as fake:
+    with fake_gpu_mode() as fake:
         work()
     assert sum(real.highest.values()) == sum(fake.highest.values()) > 100_000
 
@@ -118,7 +118,7 @@ def test_predicted_training_pass_is_what_a_real_step_on_the_cpu_needs(
     config = replace(small(), precision=precision)
     _, measured = real_step(config, tmp_path)
     held = predictor.predict(config).stages["start"]["pass"]
-    with rehearsal():
+    with fake_gpu_mode():
         data = fake_data(config)
         stored = [data.train_images, data.train_labels, data.test_images, data.test_labels, data.mean, data.std]
         dataset = sum(tensor.numel() * tensor.element_size() for tensor in stored)
@@ -179,6 +179,13 @@ def test_movement_holds_scores_and_values_until_the_ramp_ends(predictor: Predict
     assert sizes == [8 * 61_470, 8 * 61_470 + bits, bits]
 
 
+class GpuPaths(host.Host):
+    """Take the code paths of a GPU, with real content."""
+
+    def can_read(self, tensor: torch.Tensor) -> bool:
+        return False
+
+
 @pytest.mark.parametrize(
     ("optimizer", "method", "changes"),
     [
@@ -190,17 +197,16 @@ def test_movement_holds_scores_and_values_until_the_ramp_ends(predictor: Predict
     ],
 )
 def test_what_a_mask_update_needs_beside_is_predicted_too(
-    predictor: Predictor, tmp_path: Path, monkeypatch: Any, optimizer: str, method: str, changes: dict[str, Any]
+    predictor: Predictor, tmp_path: Path, optimizer: str, method: str, changes: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(cpu, "supports", lambda tensor: False)  # as on a GPU, which counts scores in another way
-    monkeypatch.setattr(score_histogram, "_tally", score_histogram._tally_by_scatter)
     config = small(optimizer, method, **changes)
     training, _ = real_step(config, tmp_path)
     model, pruner = training.model, training.optimizer if method == "state" else training.pruner
     held = [*model.parameters(), *(weight.grad for weight in model.parameters())]
     states = [*training.optimizer.state.values(), getattr(pruner, "learned", {}), getattr(pruner, "values", {})]
     pruner.steps = pruner.schedule.start + pruner.schedule.interval
-    with torch.no_grad(), LiveBytes(before=[*held, *accounting.tensors_in(states)]) as live:
+    live = LiveBytes(before=[*held, *accounting.tensors_in(states)])
+    with host.use(GpuPaths()), torch.no_grad(), live:
         pruner._update_masks()
     stages = predictor.predict(config).stages
     assert stages["start"]["step"]["temporary"] == pytest.approx(sum(live.highest.values()), rel=0.03)
@@ -212,15 +218,15 @@ def test_what_a_mask_update_needs_beside_is_predicted_too(
 
 def test_prediction_of_a_large_run_allocates_nothing_and_leaves_nothing_behind(predictor: Predictor) -> None:
     config = replace(small(), model="resnet18", dataset="cifar10", train_images=0, width=64, batch_size=512)
-    positions, state = masks.positions, torch.random.get_rng_state()
+    answers, state = host.current(), torch.random.get_rng_state()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     predicted = predictor.predict(config)
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert predicted.peak / MIB > 2000
     assert grown_mib < 250
-    assert masks.positions is positions
+    assert host.current() is answers
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert type(masks._byte_table(torch.device("cpu"))) is torch.Tensor
+    assert type(masks.unpack(torch.ones(1, dtype=torch.uint8), 0, 8)) is torch.Tensor
 
 
 def test_parts_of_every_moment_are_named_and_none_is_negative(predictor: Predictor) -> None:

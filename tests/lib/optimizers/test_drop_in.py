@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from lib.kernels.host import Host, use
 from lib.optimizers.adamwprune import AdamWPrune
-from lib.pruning import masks
 from tests.lib.optimizers.test_adamwprune import assert_equal, net, prune, run, set_gradients
 
 
@@ -135,17 +135,13 @@ def test_nothing_to_prune_and_empty_tensors_are_no_error(mode: str) -> None:
 @pytest.mark.parametrize("way", [{}, {"foreach": True}, {"fused": True}])
 def test_defaults_of_the_process_for_new_tensors_do_not_matter(mode: str, way: dict[str, bool]) -> None:
     models = net(), net()
-    masks._byte_table.cache_clear()
-    masks._bit_values.cache_clear()
     run(models[0], prune(models[0], mode=mode, **way), range(22))
-    masks._byte_table.cache_clear()
-    masks._bit_values.cache_clear()
-    optimizer = prune(models[1], mode=mode, **way)
+    optimizer, host = prune(models[1], mode=mode, **way), Host()  # a host that has no constants yet
     for step in range(22):
         set_gradients(models[1], step)
         try:
             torch.set_default_dtype(torch.float64)
-            with torch.device("meta"):
+            with torch.device("meta"), use(host):
                 optimizer.step()
         finally:
             torch.set_default_dtype(torch.float32)

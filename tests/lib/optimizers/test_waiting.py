@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lib.memory_estimate.fake_run import as_on_gpu
+from lib.kernels.host import use
+from lib.memory_estimate.fake_run import FakeHost
 from lib.optimizers import sparse_step
 from lib.optimizers.adamwprune import AdamWPrune
-from lib.pruning import masks
 
 SHAPES = ((600, 600), (16, 8, 3, 3), (16,))  # the first has two slices
 
@@ -25,20 +25,15 @@ SHAPES = ((600, 600), (16, 8, 3, 3), (16,))  # the first has two slices
 def test_a_gpu_is_asked_for_counts_alone_and_once_for_all_tensors(
     mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``as_on_gpu`` answers for what is asked once an update; whatever else were asked has no answer."""
+    """``FakeHost`` answers for what is asked once an update; whatever else were asked has no answer."""
     monkeypatch.setattr(sparse_step, "triton_step", lambda: None)
-    tables = (masks._byte_table, masks._bit_values)
-    try:
-        with as_on_gpu(), FakeTensorMode():
-            weights = [nn.Parameter(torch.empty(shape, device="cuda")) for shape in SHAPES]
-            optimizer = AdamWPrune(weights, sparsity=0.8, end_step=8, update_interval=2, fused=True, **mode)
-            for _ in range(10):
-                for weight in weights:
-                    weight.grad = torch.empty_like(weight)
-                optimizer.step()
-            assert optimizer.sparsity() == pytest.approx(0.8, abs=1e-4)
-            held = optimizer.state[weights[0]]
-            assert all(held[name].device.type == "cuda" for name in ("mask", "exp_avg", "exp_avg_sq"))
-    finally:
-        for table in tables:
-            table.cache_clear()
+    with use(FakeHost()), FakeTensorMode():
+        weights = [nn.Parameter(torch.empty(shape, device="cuda")) for shape in SHAPES]
+        optimizer = AdamWPrune(weights, sparsity=0.8, end_step=8, update_interval=2, fused=True, **mode)
+        for _ in range(10):
+            for weight in weights:
+                weight.grad = torch.empty_like(weight)
+            optimizer.step()
+        assert optimizer.sparsity() == pytest.approx(0.8, abs=1e-4)
+        held = optimizer.state[weights[0]]
+        assert all(held[name].device.type == "cuda" for name in ("mask", "exp_avg", "exp_avg_sq"))
