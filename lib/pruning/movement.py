@@ -23,9 +23,10 @@ class MovementPruner(MaskedPruner):
         dL/dW = dL/dW' * M               (only what takes part in the forward pass learns)
 
     ``r`` is the learning rate in force over the base learning rate: scores start at 0 and are only ever ranked, so
-    their absolute scale has no effect and there is no second learning rate to tune. A pruned weight keeps the value it
-    had and comes back with it when its score has risen enough. When the ramp ends the mask is fixed, and scores and
-    kept values are freed.
+    their absolute scale has no effect and there is no second learning rate to tune. A pruned weight comes back when its
+    score has risen enough, with the value it had, moved by what was left of its momentum (as in the authors' code,
+    where the optimizer goes on with weights under the mask). When the ramp ends the mask is fixed, and scores and kept
+    values are freed.
 
     Beside the model it holds, until the ramp ends, 8 bytes a prunable weight (score and kept value), and the mask.
     """
@@ -70,6 +71,9 @@ class MovementPruner(MaskedPruner):
             values[start:stop] = torch.where(survives, 0.0, whole)
 
     def after_step(self) -> None:
+        if self.values and not self.schedule.is_update(self.steps + 1):  # an update does this for its new mask
+            for name, bits in self.masks.items():
+                self.on_new_mask(name, bits)
         super().after_step()
         if self.steps == self.schedule.end:
             self.learned.clear()
