@@ -30,9 +30,9 @@ from dataclasses import dataclass
 
 from lib.config import kconfig, matrix
 from lib.config.assignment import override, unknown_names
+from lib.config.command import run_command
 from lib.config.errors import ConfigError
 from lib.config.schema import nearest
-from lib.results.text_table import reader_left
 from lib.storage.files import write_atomic
 from lib.storage.project import ROOT
 
@@ -193,19 +193,13 @@ def main(argv: list[str] | None = None) -> int:
         if not words or "=" in words[0]:
             parser.error(f"{options.command}: of what? expected a name")
         name = words.pop(0)
-    try:
+
+    def command() -> int:
         overrides = dict(map(kconfig.parse_override, words))
         COMMANDS[options.command](Asked(overrides, name, options.config))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return reader_left()
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return run_command(command)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,17 +23,23 @@ from scripts import run_matrix
 SHOWN_BY = (["results.py", "summary"], ["update_graphs.py", "--only-results"], ["report.py"])
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     arguments = run_matrix.parse(argv)
     code = run_matrix.main(argv)
     if code > 1:
         return code
     symbols, _ = load_matrix(ROOT, arguments.config, arguments.overrides)
     latest = ROOT / Path(symbols.text("RESULTS_DIR")).expanduser() / "latest"
+    return show(latest) or code
+
+
+def show(folder: Path) -> int:
+    """Table, pictures and report of a results folder. 0, 1 where one could not be made, 130 or 143 if interrupted."""
+    code = 0
     with StopSignals() as stop:
         for script, *words in SHOWN_BY:
             # in a session of its own it does not hear of Ctrl-C, which ends it from here without a traceback
-            command = [sys.executable, str(ROOT / "scripts" / script), *words, str(latest)]
+            command = [sys.executable, str(ROOT / "scripts" / script), *words, str(folder)]
             child = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
             stop.on_request = lambda number, child=child: child.kill()
             if stop.count:  # before there was something to kill

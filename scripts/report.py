@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lib.config.command import DONE, FAILED, run_command
 from lib.report.html import write_report
 from lib.results.load import find
 
@@ -29,17 +30,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
-    try:
-        folder = find(arguments.dir, arguments.root)
-    except FileNotFoundError as error:
-        print(error, file=sys.stderr)
-        return 2
-    try:
-        print(write_report(folder))
-    except OSError as error:
-        print(f"{error.filename or folder}: {error.strerror}", file=sys.stderr)
-        return 1
-    return 0
+
+    def command() -> int:
+        print(write_report(find(arguments.dir, arguments.root)))
+        return DONE
+
+    return run_command(command, FAILED)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lib.config.command import FAILED, run_command
+from lib.config.errors import CommandError
 from lib.results.compare import compare
 from lib.results.load import find
 from lib.results.summary import summary
-from lib.results.text_table import reader_left
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -39,21 +40,15 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
-    try:
-        if arguments.command == "compare":
-            if not (arguments.a and arguments.b):
-                print("compare takes two results folders: make compare A=results/x B=results/y", file=sys.stderr)
-                return 2
-            return compare(find(arguments.a, arguments.root), find(arguments.b, arguments.root))
-        return summary(find(arguments.dir, arguments.root))
-    except BrokenPipeError:
-        return reader_left()
-    except FileNotFoundError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{error.filename or 'summary'}: {error.strerror}", file=sys.stderr)
-        return 1
+
+    def command() -> int:
+        if arguments.command == "summary":
+            return summary(find(arguments.dir, arguments.root))
+        if not (arguments.a and arguments.b):
+            raise CommandError("compare takes two results folders: make compare A=results/x B=results/y")
+        return compare(find(arguments.a, arguments.root), find(arguments.b, arguments.root))
+
+    return run_command(command, FAILED)
 
 
 if __name__ == "__main__":

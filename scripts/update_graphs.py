@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lib.config.command import FAILED, run_command
 from lib.report.publish import from_images, from_results
 from lib.results.load import find, newest
 
@@ -37,16 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     if arguments.dir is None and newest(arguments.root) is None and not arguments.only_results:
         return from_images(arguments.images)
-    try:
-        folder = find(arguments.dir, arguments.root)
-    except FileNotFoundError as error:
-        print(error, file=sys.stderr)
-        return 2
-    try:
-        return from_results(folder, None if arguments.only_results else arguments.images)
-    except OSError as error:  # the disk is full, or not ours to write
-        print(f"{error.filename or folder}: {error.strerror}", file=sys.stderr)
-        return 1
+    images = None if arguments.only_results else arguments.images
+    return run_command(lambda: from_results(find(arguments.dir, arguments.root), images), FAILED)
 
 
 if __name__ == "__main__":

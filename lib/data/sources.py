@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..config.errors import CommandError
 from ..storage.locks import locked
 from ..storage.project import ROOT
 
@@ -55,7 +56,7 @@ DOWNLOAD = (
 Listing = dict[str, list[tuple[str, int, int]]]
 
 
-class DataError(Exception):
+class DataError(CommandError):
     """A dataset that is absent, incomplete or damaged; the message says what to do about it."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..config.errors import CommandError
 from ..storage.files import read_json, read_json_lines
 from ..storage.run_dir import FOLDER, ResultsDir, RunDir
 from ..storage.safe_yaml import read_yaml
@@ -86,15 +87,15 @@ def newest(root: Path) -> Path | None:
 def find(name: str | None, root: Path) -> Path:
     """The folder a command was given: a path, a name under `root`, or nothing for the newest.
 
-    Raises FileNotFoundError with a sentence for the user.
+    Raises CommandError with a sentence for the user.
     """
     if name is None:
         folder = newest(root)
         if folder is None:
-            raise FileNotFoundError(f"no results in {root}/ yet: run `make` first")
+            raise CommandError(f"no results in {root}/ yet: run `make` first")
         return folder
     for candidate in (Path(name), root / name):
         if candidate.is_dir():
             return candidate
     places = dict.fromkeys((str(name), str(root / name)))  # one where the name is absolute
-    raise FileNotFoundError(f"no results folder {', nor '.join(places)}")
+    raise CommandError(f"no results folder {', nor '.join(places)}")

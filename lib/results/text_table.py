@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import textwrap
@@ -16,12 +15,6 @@ def shortened(sentences: Sequence[str], most: int = 20) -> list[str]:
     """The first `most` sentences, and how many more there are."""
     more = len(sentences) - most
     return [*sentences[:most], *([f"... and {more} more"] if more > 0 else [])]
-
-
-def reader_left() -> int:
-    """For whoever met a BrokenPipeError (`| head`): nothing more is said, and it is no failure. Gives exit code 0."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def print_table(

@@ -52,7 +52,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def tell(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line. Whoever should read it may be gone: the runs go on."""
     try:
         print(text, flush=True)
@@ -161,7 +161,7 @@ class Plain:
         self.told: dict[str, tuple[int, float]] = {}
 
     def say(self, text: str) -> None:
-        tell(text)
+        print_line(text)
 
     def event(self, row: Row, text: str) -> None:
         over = sum(r.state not in ("queued", "running", ELSEWHERE) for r in self.rows)

@@ -1,4 +1,4 @@
-"""One training process: start it, stop it, and say in one line how it ended."""
+"""Start and stop one training process, and say in one line how it ended."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ CAUSES = {
 }
 
 
-class Child:
-    """A run that is being trained by a process of its own.
+class TrainingProcess:
+    """Train a run in a process of its own.
 
     The process leads a session of its own, so that Ctrl-C in the terminal reaches the runner alone, and
     what it may have left behind can be ended with it. Raises OSError if it cannot be started.
@@ -62,7 +62,7 @@ class Child:
             )
 
     def ended(self) -> bool:
-        """Whether the process is over; keeps what it used and ends whatever it left behind."""
+        """Return whether the process is over; keeps what it used and ends whatever it left behind."""
         pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
         if not pid:
             return False
@@ -85,23 +85,23 @@ class Child:
             self.signal_group(signal.SIGKILL)
 
     def outcome(self, stopping: bool) -> tuple[str, str | None]:
-        """State and reason of an ended run. `stopping`: the runner itself was asked to stop."""
+        """Return state and reason of an ended run. `stopping`: the runner itself was asked to stop."""
         status, code = self.run.read_status(), self.process.returncode
         state, reason = status.get("state"), status.get("reason")
         if code == 0 and state == "done":
             return "done", None
         if code > 0 and state in ("failed", "diverged"):
-            return state, reason or self.last_words()
+            return state, reason or self.last_error_line()
         if stopping and (code in INTERRUPTED_CODES or state in ("queued", "running", "interrupted")):
             return "interrupted", reason
         if code in INTERRUPTED_CODES:
             return "interrupted", "stopped by a signal from outside"
         if code < 0:
             return "failed", self.killed_reason(-code)
-        return "failed", self.last_words() or f"ended with exit code {code} and no result"
+        return "failed", self.last_error_line() or f"ended with exit code {code} and no result"
 
     def killed_reason(self, number: int) -> str:
-        """The signal by name, the likely cause, and the peak memory of the process."""
+        """Return the signal by name, the likely cause, and the peak memory of the process."""
         try:
             name = signal.Signals(number).name
         except ValueError:
@@ -117,15 +117,15 @@ class Child:
         return f"killed by {name}: {cause}; peak host memory {self.peak_mib():.0f} MiB"
 
     def peak_mib(self) -> float:
-        """Largest resident size of the process in MiB; of its whole tree where the monitor saw more."""
+        """Return the largest resident size of the process in MiB; of its whole tree where the monitor saw more."""
         unit = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss: bytes there, KiB elsewhere
         own = self.usage.ru_maxrss * unit / 2**20 if self.usage else 0.0
         samples, _ = read_json_lines(self.run.gpu)
         sampled = [s.get("host_rss_mib") for s in samples]
         return max([own, *(x for x in sampled if isinstance(x, int | float))])
 
-    def last_words(self) -> str | None:
-        """The line of this process's log that says most: the last exception, else the last line."""
+    def last_error_line(self) -> str | None:
+        """Return the last exception in this process's log, else its last line."""
         try:
             with self.run.log.open("rb") as log:
                 size = log.seek(0, os.SEEK_END)
@@ -135,14 +135,14 @@ class Child:
             return None
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
-        said = (errors or lines)[-1:]
-        return said[0][:300] if said else None
+        last = (errors or lines)[-1:]
+        return last[0][:300] if last else None
 
 
 def kernel_kills() -> int:
-    """How many processes the kernel has ended for lack of memory so far; 0 where it does not tell."""
+    """Return how many processes the kernel has ended for lack of memory so far; 0 where it does not tell."""
     try:
-        found = re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE)
+        match = re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE)
     except OSError:
         return 0
-    return int(found[1]) if found else 0
+    return int(match[1]) if match else 0

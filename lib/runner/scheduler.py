@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ..storage.locks import Locked
 from ..training.stop import StopSignals
+from .folder import write_run
 from .live_table import ELSEWHERE, Plain, Row
-from .process import Child
-from .resume import settled, write_run
+from .process import TrainingProcess
+from .resume import is_finished
 
-TICK = 0.05  # seconds between looks at the children
+TICK = 0.05  # seconds between looks at the processes
 REDRAW = 0.5  # seconds between looks at their results
 LOOK = 1.0  # seconds between looks for a run that nobody has in hand any more
 
@@ -29,7 +30,7 @@ class Scheduler:
     def __init__(self, root: Path, rows: list[Row], jobs: int, view: Plain, stop: StopSignals, joining: bool = False):
         self.root, self.jobs, self.view, self.stop, self.joining = root, jobs, view, stop, joining
         self.queue = [row for row in rows if row.state == "queued"]
-        self.children: list[tuple[Row, Child]] = []
+        self.processes: list[tuple[Row, TrainingProcess]] = []
         self.claims: dict[str, contextlib.ExitStack] = {}
         self.stopped = 0  # how many requests to stop were passed on
         self.next_look = 0.0  # monotonic seconds
@@ -39,32 +40,32 @@ class Scheduler:
         """Until all are over, or until all have ended after a request to stop."""
         drawn = 0.0
         try:
-            while self.children or (self.queue and not self.stop.count):
+            while self.processes or (self.queue and not self.stop.count):
                 self.pass_on_stop()
                 if not self.stop.count:
                     self.start_some()
-                for row, child in list(self.children):
-                    if child.ended():
-                        self.children.remove((row, child))
-                        self.finish(row, *child.outcome(self.stop.count > 0), code=child.process.returncode)
+                for row, process in list(self.processes):
+                    if process.ended():
+                        self.processes.remove((row, process))
+                        self.finish(row, *process.outcome(self.stop.count > 0), code=process.process.returncode)
                 if time.monotonic() - drawn > REDRAW:
                     self.view.refresh()
                     drawn = time.monotonic()
                 time.sleep(TICK)
         finally:  # an error of our own must not leave processes behind
-            for _, child in self.children:
-                child.signal_group(signal.SIGKILL)
+            for _, process in self.processes:
+                process.signal_group(signal.SIGKILL)
 
     def pass_on_stop(self) -> None:
         if self.stop.count > self.stopped:
             if not self.stopped and self.stop.count == 1:
-                if self.children:
+                if self.processes:
                     self.view.say("stopping: the runs finish their step and save; once more stops at once")
-                for _, child in self.children:
-                    child.stop(self.stop.number)
+                for _, process in self.processes:
+                    process.stop(self.stop.number)
             else:
-                for _, child in self.children:
-                    child.signal_group(signal.SIGKILL)
+                for _, process in self.processes:
+                    process.signal_group(signal.SIGKILL)
             self.stopped = self.stop.count
 
     def start_some(self) -> None:
@@ -73,11 +74,11 @@ class Scheduler:
             return
         holder = None
         for row in list(self.queue):
-            if len(self.children) >= self.jobs:
+            if len(self.processes) >= self.jobs:
                 return
             holder = self.take(row) or holder
         self.next_look = time.monotonic() + LOOK
-        if self.children or not self.queue:
+        if self.processes or not self.queue:
             return
         if self.joining:
             self.queue.clear()
@@ -90,7 +91,7 @@ class Scheduler:
         claim = contextlib.ExitStack()
         try:
             claim.enter_context(row.run.claim())
-            with row.run.lock():  # a child may outlive a killed runner
+            with row.run.lock():  # a process may outlive a killed runner
                 pass
         except Locked as busy:
             claim.close()
@@ -100,7 +101,7 @@ class Scheduler:
             pass  # starting it will say why
         self.queue.remove(row)
         status = row.run.read_status()
-        if settled(row.run, row.config) or status.get("state") == "failed":  # since we have planned it
+        if is_finished(row.run, row.config) or status.get("state") == "failed":  # since we have planned it
             claim.close()
             row.learn(status["state"], status.get("reason"))
             self.view.finished(row)
@@ -113,7 +114,7 @@ class Scheduler:
         row.begin()
         try:
             write_run(row.run, row.config)
-            self.children.append((row, Child(self.root, row.run, row.config, self.jobs)))
+            self.processes.append((row, TrainingProcess(self.root, row.run, row.config, self.jobs)))
         except OSError as error:
             self.finish(row, "failed", f"could not be started: {error.strerror}: {error.filename or row.run.path}")
         else:

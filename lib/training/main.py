@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import cli
+from ..config.command import run_command
 from ..config.errors import ConfigError
 from ..config.run_config import RunConfig, check_resumable
-from ..data.sources import DataError, source_of
+from ..data.sources import source_of
 from ..monitor.process import MonitorProcess
 from ..storage.files import write_atomic
-from ..storage.locks import Locked
 from ..storage.project import ROOT
 from ..storage.run_dir import RunDir
 from .stop import StopSignals
@@ -38,18 +38,16 @@ def main(model: str, build_model: BuildModel, argv: list[str] | None = None) -> 
     Started again with the same output folder, a run goes on where it stopped.
     """
     description = sys.modules[build_model.__module__].__doc__ or ""
-    try:
+
+    def command() -> int:
         config, output = cli.parse(model, description, sys.argv[1:] if argv is None else argv)
         source_of(config)
         run = RunDir(output or default_output(config))
         # a run of a killed matrix may need a moment to notice: the next matrix's run waits for it
         with run.lock(wait=10.0 if PARENT in os.environ else 0.0):
             return start(config, run, build_model)
-    except (ConfigError, DataError, Locked) as problem:
-        print(problem, file=sys.stderr)
-    except OSError as error:
-        print(f"{error.filename or 'output folder'}: {error.strerror}", file=sys.stderr)
-    return 2
+
+    return run_command(command)
 
 
 def default_output(config: RunConfig) -> Path:

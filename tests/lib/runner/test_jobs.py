@@ -144,30 +144,30 @@ def test_automatic_jobs_fill_the_cores_and_share_a_gpu_as_far_as_its_memory_goes
 
     from lib.memory_estimate import gpu_packing
     from lib.runner import environment
-    from scripts import run_matrix
+    from lib.runner.checks import automatic_jobs
 
     @dataclass
-    class Asked:
+    class Config:
         device: str
         threads: int
 
     monkeypatch.setattr(environment, "cores", lambda: 8)
     monkeypatch.setattr(environment, "torch_build", lambda: {"__version__": "2.99.0", "cuda": "13.2"})
     monkeypatch.setattr(environment, "gpus", list)
-    assert run_matrix.automatic_jobs([Asked("auto", 1), Asked("auto", 2)]) == 4
-    assert run_matrix.automatic_jobs([Asked("auto", 1), Asked("auto", 0)]) == 1
-    assert run_matrix.automatic_jobs([Asked("auto", 32)]) == 1
+    assert automatic_jobs([Config("auto", 1), Config("auto", 2)]) == 4
+    assert automatic_jobs([Config("auto", 1), Config("auto", 0)]) == 1
+    assert automatic_jobs([Config("auto", 32)]) == 1
     monkeypatch.setattr(environment, "gpus", lambda: ["one"])
     monkeypatch.setattr(gpu_packing, "free_mib", lambda: None)
-    assert run_matrix.automatic_jobs([Asked("auto", 1)]) == 1
-    assert run_matrix.automatic_jobs([Asked("cpu", 1)]) == 8
+    assert automatic_jobs([Config("auto", 1)]) == 1
+    assert automatic_jobs([Config("cpu", 1)]) == 8
     monkeypatch.setattr(gpu_packing, "free_mib", lambda: 8000.0)
     monkeypatch.setattr(gpu_packing, "runs_that_share", lambda configs, mib: 3 if mib == 8000.0 else 0)
-    assert run_matrix.automatic_jobs([Asked("auto", 1)] * 5) == 3
+    assert automatic_jobs([Config("auto", 1)] * 5) == 3
     monkeypatch.setattr(environment, "cores", lambda: 2)
-    assert run_matrix.automatic_jobs([Asked("auto", 1)] * 5) == 2
+    assert automatic_jobs([Config("auto", 1)] * 5) == 2
     monkeypatch.setattr(environment, "torch_build", lambda: {"__version__": "2.99.0+cpu"})
-    assert run_matrix.automatic_jobs([Asked("auto", 0)] * 5) == 1  # such a torch trains on the CPU
+    assert automatic_jobs([Config("auto", 0)] * 5) == 1  # such a torch trains on the CPU
 
 
 def test_on_a_terminal_a_table_fits_the_screen_and_shows_progress(tree):

@@ -94,8 +94,8 @@ def test_the_first_waits_for_a_joiner_and_learns_how_its_runs_ended(tree):
 
 
 def test_joining_other_runs_is_refused(tree):
-    script = tree / "scripts/run_matrix.py"
-    script.write_text(script.read_text().replace("PLANNING = 30.0", "PLANNING = 0.5"))
+    folder = tree / "lib/runner/folder.py"
+    folder.write_text(folder.read_text().replace("FOLDER_TIMEOUT = 30.0", "FOLDER_TIMEOUT = 0.5"))
     behave(tree, {RUNS[0]: ["slow"]})
     first = start(tree, *THREE_RUNS)
     try:

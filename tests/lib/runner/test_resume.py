@@ -6,21 +6,21 @@ import pytest
 
 from lib.config import kconfig
 from lib.results.load import load
-from lib.runner.resume import chosen_by
+from lib.runner.folder import origin
 from tests.helpers.fake_tree import ROOT, THREE_RUNS, folders, make_tree, run
 
 
 def test_an_unchanged_preset_is_named(tmp_path):
     config = tmp_path / ".config"
     kconfig.save(kconfig.load(ROOT, ROOT / "defconfigs/lenet5-compare"), config)
-    assert chosen_by(config) == "defconfig-lenet5-compare"
+    assert origin(config) == "defconfig-lenet5-compare"
 
 
 @pytest.mark.parametrize("change", [{"LENET5_BATCH_SIZE": "64"}, {"PRESET": "mine"}, {"SPARSITY_98": "y"}])
 def test_a_changed_preset_is_not(tmp_path, change):
     config = tmp_path / ".config"
     kconfig.save(kconfig.load(ROOT, ROOT / "defconfigs/lenet5-compare", change), config)
-    assert chosen_by(config) == "menuconfig"
+    assert origin(config) == "menuconfig"
 
 
 def test_the_command_starts_from_the_preset_under_whatever_name_the_folder_goes(tmp_path):
