@@ -23,7 +23,15 @@ sys.path.insert(0, str(ROOT))
 from lib.results.text_table import print_table
 from lib.storage.files import write_atomic
 
-PARTS = ("optimizer", "training", "loop", "precision", "start", "growth")
+#: What can be measured, and the module of scripts/benchmarks that does it.
+PARTS = {
+    "optimizer": "optimizer",
+    "training": "training",
+    "loop": "training_loop",
+    "precision": "precision",
+    "start": "startup",
+    "growth": "scaling",
+}
 
 
 def main(argv: list[str]) -> int:
@@ -46,19 +54,19 @@ def main(argv: list[str]) -> int:
 
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU")
-    result = measure(arguments.parts or PARTS, arguments.rounds, arguments.device)
+    result = measure(arguments.parts or list(PARTS), arguments.rounds, arguments.device)
     path = ROOT / "results" / f"bench-{time.strftime('%Y%m%d-%H%M%S')}.json"
     path.parent.mkdir(exist_ok=True)
     write_atomic(path, json.dumps(result, indent=1) + "\n")
-    from scripts.benchmarks import plot
+    from lib.plots import scaling
 
-    plot.draw(result, str(path.with_suffix(".png")))
+    scaling.draw(result, str(path.with_suffix(".png")))
     show(result, old)
     print(f"\nwritten to {path.relative_to(ROOT)}")
     return 0
 
 
-def measure(parts: tuple[str, ...], rounds: int, wanted: str | None) -> dict:
+def measure(parts: list[str], rounds: int, wanted: str | None) -> dict:
     import torch
 
     device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -66,7 +74,7 @@ def measure(parts: tuple[str, ...], rounds: int, wanted: str | None) -> dict:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {threads} threads"
     rows = []
     for part in parts:
-        rows += importlib.import_module(f"scripts.benchmarks.{part}").measure(device, rounds)
+        rows += importlib.import_module(f"scripts.benchmarks.{PARTS[part]}").measure(device, rounds)
         torch.set_num_threads(threads)  # a run sets its own
     return {
         "device": name,

@@ -35,10 +35,6 @@ OPEN: set[str] = {
     "lib.memory_estimate.gpu_packing names a path of scripts/",
     "lib.results.memory_estimates names a path of scripts/",
     "lib.results.records names a path of scripts/",
-    "scripts.benchmarks.plot imports matplotlib.axes, which stands in lib.plots alone",
-    "scripts.benchmarks.plot imports matplotlib.backends.backend_agg, which stands in lib.plots alone",
-    "scripts.benchmarks.plot imports matplotlib.figure, which stands in lib.plots alone",
-    "scripts.benchmarks.plot imports matplotlib.ticker, which stands in lib.plots alone",
 }
 
 

@@ -31,7 +31,7 @@ class Row:
     images: int = 0
 
 
-def in_turn(
+def time_interleaved(
     part: str, calls: dict[str, Callable[[], object]], rounds: int, against: str | None = None, images: int = 0
 ) -> list[Row]:
     """Call all alternatives once a round, after one uncounted round, and compare within each round."""

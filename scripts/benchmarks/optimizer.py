@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lib.optimizers.adamwprune import AdamWPrune
 from resnet18.model import ResNet18
-from scripts.benchmarks.interleaved import Row, in_turn
+from scripts.benchmarks.interleaved import Row, time_interleaved
 
 SPARSITIES = (0.0, 0.7, 0.9)
 WAYS = {"foreach": {"foreach": True}, "fused": {"fused": True}}
@@ -30,7 +30,7 @@ def measure(device: torch.device, rounds: int) -> list[Row]:
     rows = []
     for way in WAYS:
         calls = {name: _timed(optimizer, device) for name, optimizer in steps.items() if name.endswith(way)}
-        rows += in_turn(f"optimizer step, ResNet-18, {way}", calls, 5 * rounds)  # short, and easily disturbed
+        rows += time_interleaved(f"optimizer step, ResNet-18, {way}", calls, 5 * rounds)  # short, and easily disturbed
     for mode in ("gradual", "lean"):
         rows += _mask_update(_copies(model, gradients), mode, device, max(rounds // 4, 3))
     return rows
@@ -43,7 +43,7 @@ def _mask_update(weights: list[nn.Parameter], mode: str, device: torch.device, r
     for _ in range(4):  # past the first updates, so that states are compact
         step()
     calls = {"AdamWPrune, a step without update": step, "AdamWPrune, a step with update": step}
-    return in_turn(f"mask update, ResNet-18, {mode}, fused", calls, rounds)
+    return time_interleaved(f"mask update, ResNet-18, {mode}, fused", calls, rounds)
 
 
 def _timed(optimizer: torch.optim.Optimizer, device: torch.device):  # type: ignore[no-untyped-def]

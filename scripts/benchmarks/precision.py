@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from resnet18.model import ResNet18
-from scripts.benchmarks.interleaved import Row, in_turn
+from scripts.benchmarks.interleaved import Row, time_interleaved
 
 BATCH = 128
 
@@ -21,7 +21,7 @@ def measure(device: torch.device, rounds: int) -> list[Row]:
         "bf16, channels_last": (torch.bfloat16, torch.channels_last),
     }
     calls = {name: _step(device, dtype, layout) for name, (dtype, layout) in ways.items()}
-    return in_turn(f"step of ResNet-18, batch {BATCH}", calls, max(rounds // 5, 2))
+    return time_interleaved(f"step of ResNet-18, batch {BATCH}", calls, max(rounds // 5, 2))
 
 
 def _step(device: torch.device, dtype: torch.dtype, layout: torch.memory_format) -> Callable[[], None]:

@@ -20,7 +20,7 @@ from lib.results.load import load
 from lib.results.summary import write_summary
 from lib.storage.run_dir import RunDir
 from lib.training.trainer import Training, train
-from scripts.benchmarks.interleaved import Row, in_turn
+from scripts.benchmarks.interleaved import Row, time_interleaved
 from scripts.benchmarks.training_loop import MODELS, small_config
 
 BATCHES, WIDTHS, IMAGES, RUNS = (64, 128, 256, 512), (8, 16, 32), (1024, 2048, 4096), (10, 100, 1000)
@@ -45,7 +45,7 @@ def _epochs(what: str, config: RunConfig, field: str, values: tuple[int, ...], r
             f"{value:,}": stack.enter_context(_epoch(replace(config, **{field: value})))  # type: ignore[arg-type]
             for value in values
         }
-        return in_turn(f"epoch of {what}", calls, rounds)
+        return time_interleaved(f"epoch of {what}", calls, rounds)
 
 
 @contextlib.contextmanager
@@ -76,7 +76,9 @@ def _tables(device: torch.device, rounds: int) -> list[Row]:
             calls["pictures"][f"{count:,}"] = lambda folder=folder: from_results(folder, None)  # type: ignore[misc]
             calls["report"][f"{count:,}"] = lambda folder=folder: build(folder)  # type: ignore[misc]
         few = max(rounds // 2, 1)
-        return [row for name, these in calls.items() for row in in_turn(f"{name} of a matrix: runs", these, few)]
+        return [
+            row for name, these in calls.items() for row in time_interleaved(f"{name} of a matrix: runs", these, few)
+        ]
 
 
 def _copies(run: Path, folder: Path, count: int, device: torch.device) -> Path:

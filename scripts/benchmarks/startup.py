@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from scripts.benchmarks.interleaved import Row, in_turn
+from scripts.benchmarks.interleaved import Row, time_interleaved
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,8 +32,8 @@ def measure(device: torch.device, rounds: int) -> list[Row]:
             "import torch": _process([sys.executable, "-c", "import torch"]),
             "a run of one step, with its evaluation": lambda: _process([*train, f"{folder}/{next(runs)}"])(),
         }
-        rows = in_turn("start of a run", calls, few)
-    return in_turn("start of a tool", {name: _process(command) for name, command in tools.items()}, few) + rows
+        rows = time_interleaved("start of a run", calls, few)
+    return time_interleaved("start of a tool", {name: _process(command) for name, command in tools.items()}, few) + rows
 
 
 def _process(command: list[str]) -> Callable[[], None]:

@@ -17,7 +17,7 @@ from lib.storage.run_dir import RunDir
 from lib.training.build import build_optimizer
 from lib.training.trainer import Training
 from resnet18.train import build_model
-from scripts.benchmarks.interleaved import Row, in_turn
+from scripts.benchmarks.interleaved import Row, time_interleaved
 from scripts.benchmarks.training_loop import small_config
 
 Batch = tuple[Tensor, Tensor]  # images and labels
@@ -47,7 +47,7 @@ def _steps(config: RunConfig, rounds: int) -> list[Row]:
         compute = training.compute
         way = f"{compute.precision}, {'compiled' if compute.compiled else 'eager'}"
         part = f"{len(batches)} steps of ResNet-18, width {config.width}, batch {config.batch_size}, {way}"
-        return in_turn(part, calls, rounds, images=config.train_images)
+        return time_interleaved(part, calls, rounds, images=config.train_images)
 
 
 def _others(training: Training, batches: list[Batch]) -> dict[str, torch.optim.Optimizer]:

@@ -24,7 +24,7 @@ from lib.storage.run_dir import RunDir
 from lib.training.build import build_optimizer
 from lib.training.trainer import Training
 from resnet18.train import build_model as resnet18
-from scripts.benchmarks.interleaved import Row, in_turn
+from scripts.benchmarks.interleaved import Row, time_interleaved
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = {"lenet5": lenet5, "resnet18": resnet18}
@@ -87,7 +87,7 @@ def _epoch(config: RunConfig, rounds: int) -> list[Row]:
             training.progress.next_epoch(training.record)
 
         name = f"epoch of {config.model}, {training.compute.precision}"
-        return in_turn(name, {"bare calls on prepared batches": bare, "training loop": loop}, rounds)
+        return time_interleaved(name, {"bare calls on prepared batches": bare, "training loop": loop}, rounds)
 
 
 def _pipelines(config: RunConfig, rounds: int) -> list[Row]:
@@ -114,7 +114,7 @@ def _pipelines(config: RunConfig, rounds: int) -> list[Row]:
         "torchvision DataLoader, 2 workers": lambda: [None for _ in loader],
     }
     images = len(data.train_images)
-    return in_turn(f"{images} images cropped, flipped, normalised", calls, max(rounds // 4, 3))
+    return time_interleaved(f"{images} images cropped, flipped, normalised", calls, max(rounds // 4, 3))
 
 
 class _Images(TensorDataset):

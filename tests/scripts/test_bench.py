@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 
@@ -25,3 +27,8 @@ def test_wrong_usage_is_exit_2_and_measures_nothing(
     with pytest.raises(SystemExit) as end:
         bench.main(words)
     assert end.value.code == 2 and sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["optimizer", "training", "loop", "precision", "start", "growth"])
+def test_every_part_that_can_be_asked_for_is_there(part: str) -> None:
+    assert callable(importlib.import_module(f"scripts.benchmarks.{bench.PARTS[part]}").measure)

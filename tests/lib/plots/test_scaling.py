@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from scripts.benchmarks import plot
+from lib.plots import scaling
 
-PUBLISHED = Path(__file__).parents[2] / "docs" / "performance.json"
+PUBLISHED = Path(__file__).parents[3] / "docs" / "performance.json"
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def axes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list:
             super().__init__(**settings)
             drawn.append(self)
 
-    monkeypatch.setattr(plot, "Figure", Kept)
-    assert plot.draw(json.loads(PUBLISHED.read_text()), str(tmp_path / "cost.png"))
+    monkeypatch.setattr(scaling, "Figure", Kept)
+    assert scaling.draw(json.loads(PUBLISHED.read_text()), str(tmp_path / "cost.png"))
     assert (tmp_path / "cost.png").read_bytes().startswith(b"\x89PNG")
     return drawn[0].axes
 
@@ -48,5 +48,5 @@ def test_seconds_of_epochs_are_equally_long_in_all_panels_and_hold_all_points(ax
 
 def test_without_growth_there_is_no_picture(tmp_path: Path) -> None:
     rows = [{"part": "start", "name": "make help", "milliseconds": 4.0}]
-    assert not plot.draw({"rows": rows}, str(tmp_path / "cost.png"))
+    assert not scaling.draw({"rows": rows}, str(tmp_path / "cost.png"))
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,6 @@
 """The picture of how cost grows, from a file that bench.py wrote.
 
-usage: python -m scripts.benchmarks.plot FILE.json    draw FILE.png again
+usage: python -m lib.plots.scaling FILE.json    draw FILE.png again
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from lib.plots import style
+from . import style
 
 #: How the parts of each panel are named, before and after their own name; its title; the label of its axis.
 EPOCHS = (
