@@ -102,7 +102,7 @@ report: $(ready) ## one self-contained report.html of the newest results, or of 
 
 .PHONY: memory
 memory: packages ## predicted peak memory of every run, no GPU needed; which fit into GPU_MIB=8000
-	$(Q)$(python) scripts/memory.py $(if $(call given,GPU_MIB),--gpu-mib $(call quote,$(GPU_MIB))) $(overrides)
+	$(Q)$(python) scripts/memory.py $(if $(call given,GPU_MIB),--gpu-mib=$(call quote,$(GPU_MIB))) $(overrides)
 
 .PHONY: bench
 bench: packages ## measure speed; COMPARE=old.json shows what changed

@@ -1,4 +1,4 @@
-"""How many runs may share one GPU, from their predicted peaks. No import of torch: a process of its own predicts."""
+"""Decide how many runs may share one GPU from their predicted peaks, without importing torch."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from ..storage.project import ROOT
 
 MIB = 1024 * 1024
 
-#: What a process takes beside its tensors: CUDA context, kernels, workspaces of cuBLAS and cuDNN. MiB, generous.
+#: What a process needs beside its tensors: CUDA context, kernels, workspaces of cuBLAS and cuDNN. MiB, generous.
 CONTEXT_MIB = 800.0
 
-#: Share of the rest that the allocator may lose to fragmentation.
+#: Fraction of the rest that the allocator may lose to fragmentation.
 FRAGMENTATION = 0.05
 
-#: More runs than this at a time slow each other down more than they gain, and their times say less.
-MOST = 4
+#: With more runs at a time they slow each other down more than is gained, and their times mean less.
+MAX_RUNS = 4
 
 
 def available_mib(gpu_mib: float) -> float:
-    """What is left for the tensors of one run on a GPU with so many MiB."""
+    """Return what is left for the tensors of one run on a GPU of this size, MiB."""
     return max(0.0, (gpu_mib - CONTEXT_MIB) * (1.0 - FRAGMENTATION))
 
 
-def that_fit(peaks_mib: Sequence[float], gpu_mib: float) -> int:
-    """How many runs fit at a time, whichever they are: the largest together. At least 1."""
+def count_that_fit(peaks_mib: Sequence[float], gpu_mib: float) -> int:
+    """Return how many runs fit into a GPU at a time, whichever they are: so many of the largest. At least 1."""
     needs = [CONTEXT_MIB + peak / (1.0 - FRAGMENTATION) for peak in sorted(peaks_mib, reverse=True)]
     count = 0
-    while count < min(len(needs), MOST) and sum(needs[: count + 1]) <= gpu_mib:
+    while count < min(len(needs), MAX_RUNS) and sum(needs[: count + 1]) <= gpu_mib:
         count += 1
     return max(1, count)
 
 
 def free_mib() -> float | None:
-    """MiB that nobody holds on the GPU that torch would take; None where there is none or it does not tell."""
+    """Return the free memory of the GPU that torch would use, MiB; None if there is none or it is unknown."""
     from ..monitor.discovery import find, visible
 
     mine = [device for device in visible(find(), os.environ) if device.vendor in ("nvidia", "amd")]
@@ -48,18 +48,20 @@ def free_mib() -> float | None:
     return memory["device_total_mib"] - memory["device_used_mib"]
 
 
-def runs_that_share(configs: Sequence[RunConfig], gpu_mib: float) -> int:
-    """How many of these runs may be trained at a time on one GPU with so many free MiB.
+def runs_per_gpu(configs: Sequence[RunConfig], gpu_mib: float) -> int:
+    """Return how many of these runs may be trained at a time on one GPU with this much free memory.
 
-    1 where the prediction does not come about: sharing is a convenience, not worth a matrix that does not start.
+    1 if the prediction fails: sharing a GPU is optional, and its failure must not stop a matrix.
     """
     if len(configs) < 2 or gpu_mib <= CONTEXT_MIB:
         return 1
     documents = "---\n".join(config.to_yaml() for config in configs)
-    command = [sys.executable, str(ROOT / "scripts" / "memory.py"), "--runs", "--json"]
+    worker = [sys.executable, "-m", "lib.memory_estimate.worker"]  # found in ROOT, with nothing else on its path
     try:
-        done = subprocess.run(command, input=documents, capture_output=True, text=True, timeout=300, check=True)
+        done = subprocess.run(
+            worker, cwd=ROOT, input=documents, capture_output=True, text=True, timeout=300, check=True
+        )
         peaks = [run["predicted_peak"] / MIB for run in json.loads(done.stdout)]
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
         return 1
-    return that_fit(peaks, gpu_mib)
+    return count_that_fit(peaks, gpu_mib)

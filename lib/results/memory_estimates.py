@@ -14,6 +14,9 @@ from ..storage.project import ROOT
 from .records import Results, known_bytes
 
 FILE = "predicted.json"
+
+#: The process that predicts. It runs in ROOT, so that `-m` finds modules of this project and of nothing else.
+WORKER = (sys.executable, "-m", "lib.memory_estimate.worker")
 SECONDS = 120  # for the child that rehearses the steps; with it torch stays out of this process
 
 
@@ -53,9 +56,8 @@ def predict(results: Results) -> None:
     assert results.path is not None
     configs = [path for run in results.runs if run.path and (path := run.path / "config.yaml").is_file()]
     documents = "".join(f"---\n{path.read_text(errors='replace')}\n" for path in configs)
-    command = [sys.executable, str(ROOT / "scripts" / "memory.py"), "--runs", "--json"]
     try:
-        done = subprocess.run(command, input=documents, capture_output=True, text=True, timeout=SECONDS)
+        done = subprocess.run(WORKER, cwd=ROOT, input=documents, capture_output=True, text=True, timeout=SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
         print(f"no predicted peaks: {error}", file=sys.stderr)
         return

@@ -47,5 +47,5 @@ def automatic_jobs(configs: list[RunConfig]) -> int:
     cores = environment.cores()
     if any(config.device != "cpu" for config in configs) and not environment.why_no_cuda():
         free = gpu_packing.free_mib()
-        return 1 if free is None else min(cores, gpu_packing.runs_that_share(configs, free))
+        return 1 if free is None else min(cores, gpu_packing.runs_per_gpu(configs, free))
     return max(1, cores // max(config.threads or cores for config in configs))

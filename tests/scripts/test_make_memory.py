@@ -1,9 +1,10 @@
-"""What `make memory` prints, and how many runs share a GPU."""
+"""What `make memory` prints."""
 
 from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,9 @@ from lib.config import kconfig
 from lib.config.resolve import run_config
 from lib.config.run_config import RunConfig
 from lib.memory_estimate import gpu_packing
-from lib.memory_estimate.estimator import MOMENTS, Prediction, Predictor
-from lib.memory_estimate.table import text
-from lib.monitor import discovery, nvidia
+from lib.memory_estimate.estimator import Predictor
 from scripts import memory
-from tests.helpers.fake_nvml import FakeNvml, device
+from tests.helpers.run_train_py import wait_for
 
 ROOT = Path(memory.__file__).resolve().parents[1]
 MIB = 2**20
@@ -26,12 +25,6 @@ MIB = 2**20
 
 def config(optimizer: str = "adamw", method: str = "none") -> RunConfig:
     return run_config(kconfig.defaults(ROOT), "lenet5", optimizer, method, 0.7, seed=0)
-
-
-def prediction(run: RunConfig, *, peak: int, states: int, stages: tuple[str, ...]) -> Prediction:
-    held = dict.fromkeys(("weights", "gradients", "buffers", "pruning_state", "data", "temporary"), 0)
-    whole = held | {"optimizer_state": states * MIB, "activations": (peak - states) * MIB}
-    return Prediction(run, {stage: dict.fromkeys(MOMENTS, whole) for stage in stages})
 
 
 def test_every_run_of_the_matrix_has_a_line_and_the_presets_are_read(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,53 +73,7 @@ def test_gpu_mib_that_is_no_size_ends_with_code_2(size: str, capsys: pytest.Capt
     with pytest.raises(SystemExit) as ended:
         memory.main([f"--gpu-mib={size}"])
     assert ended.value.code == 2
-    assert "GPU_MIB" in capsys.readouterr().err
-
-
-def test_table_shows_the_most_and_the_last_and_never_cuts_a_figure() -> None:
-    run = config("adamwprune", "state")
-    one = prediction(run, peak=123_456, states=100, stages=("start", "ramp", "after"))
-    one.stages["after"]["pass"] = one.stages["after"]["pass"] | {"optimizer_state": 30 * MIB}
-    shown = text([one], 200_000.0, {run.run_id: 4096})
-    line = next(line for line in shown.splitlines() if "state_70" in line).split()
-    assert line[1:3] == ["100.0", "30.0"]
-    assert line[-3:] == ["123,456.0", "yes", "4,096"]
-    assert text([one], 1000.0, {run.run_id: 0}).splitlines()[-4].split()[-2:] == ["no", "none"]
-
-
-def test_runs_share_a_gpu_only_as_far_as_the_largest_of_them_fit_together() -> None:
-    context = gpu_packing.CONTEXT_MIB
-    need = context + 950 / (1 - gpu_packing.FRAGMENTATION)  # 1000 MiB with fragmentation
-    assert need == context + 1000
-    assert gpu_packing.that_fit([950] * 8, 2 * need) == 2
-    assert gpu_packing.that_fit([950] * 8, 2 * need - 1) == 1
-    assert gpu_packing.that_fit([950, 10, 10], 3400) == 2  # the largest, and one small one
-    assert gpu_packing.that_fit([950] * 8, 10) == 1  # one is tried all the same
-    assert gpu_packing.that_fit([1] * 100, 1e6) == gpu_packing.MOST
-
-
-def test_matrix_runner_learns_it_from_a_process_of_its_own() -> None:
-    runs = [config(), config("adamwprune", "state")]
-    assert gpu_packing.runs_that_share(runs, 16_000) == 2
-    assert gpu_packing.runs_that_share(runs, 700) == 1
-    assert gpu_packing.runs_that_share(runs[:1], 16_000) == 1
-
-
-def test_sharing_falls_back_to_one_run_where_nothing_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_packing.sys, "executable", "/bin/false")
-    assert gpu_packing.runs_that_share([config(), config("sgd")], 16_000) == 1
-
-
-def test_free_memory_is_that_of_the_gpu_that_torch_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    small, large = device(uuid="GPU-1", total=8000 * MIB, used=1500 * MIB), device(uuid="GPU-2")
-    nvml = FakeNvml(large, small)
-    monkeypatch.setattr(discovery, "find", lambda: nvidia.find(nvml))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert gpu_packing.free_mib() == 6500.0
-    nvml.dead = True
-    assert gpu_packing.free_mib() is None
-    monkeypatch.setattr(discovery, "find", list)
-    assert gpu_packing.free_mib() is None
+    assert capsys.readouterr().err == f"GPU_MIB={size}: a number of MiB above 0 is expected\n"
 
 
 def test_usage_is_answered_without_torch() -> None:
@@ -170,3 +117,14 @@ def test_a_document_that_is_no_run_takes_no_other_with_it(
     captured = capsys.readouterr()
     assert [run["run"] for run in json.loads(captured.out)] == ["lenet5_adamw_none", "lenet5_sgd_none"]
     assert ["run 2 of those given" in captured.err, "run 3 of those given" in captured.err] == [True, True]
+
+
+def test_ctrl_c_ends_it_without_a_traceback() -> None:
+    preset = str(ROOT / "defconfigs" / "resnet18-comprehensive-pruning-compare")  # far more than a second's work
+    command = [sys.executable, "scripts/memory.py", "--config", preset]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    maps = Path(f"/proc/{process.pid}/maps")
+    wait_for(lambda: "libtorch" in maps.read_text())  # the configuration is read, and the runs are being predicted
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (-signal.SIGINT, "", "")

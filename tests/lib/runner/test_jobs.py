@@ -162,7 +162,7 @@ def test_automatic_jobs_fill_the_cores_and_share_a_gpu_as_far_as_its_memory_goes
     assert automatic_jobs([Config("auto", 1)]) == 1
     assert automatic_jobs([Config("cpu", 1)]) == 8
     monkeypatch.setattr(gpu_packing, "free_mib", lambda: 8000.0)
-    monkeypatch.setattr(gpu_packing, "runs_that_share", lambda configs, mib: 3 if mib == 8000.0 else 0)
+    monkeypatch.setattr(gpu_packing, "runs_per_gpu", lambda configs, mib: 3 if mib == 8000.0 else 0)
     assert automatic_jobs([Config("auto", 1)] * 5) == 3
     monkeypatch.setattr(environment, "cores", lambda: 2)
     assert automatic_jobs([Config("auto", 1)] * 5) == 2
