@@ -1,4 +1,4 @@
-"""AMD devices through the files of the amdgpu driver; no ROCm needed.
+"""Read AMD devices from the files of the amdgpu driver; no ROCm needed.
 
 Memory: `mem_info_vram_*`. Processes: DRM fdinfo for graphics, and for compute (ROCm) the driver's own
 count below /sys/class/kfd. A process that does both shows its memory in both: the larger counts.
@@ -69,13 +69,13 @@ class AmdGpu:
         return found
 
     def _temperature(self) -> float | None:
-        """Edge temperature, or the junction's on cards that have no edge sensor."""
+        """Return the edge temperature, °C, or the junction's on cards that have no edge sensor."""
         by_label = {self.card.label(f"temp{n}_label") or "": f"temp{n}_input" for n in (3, 2, 1)}
         name = by_label.get("edge") or by_label.get("junction") or "temp1_input"
         return scaled(self.card.sensor(name), 1e-3)
 
     def _kfd_id(self) -> int | None:
-        """The number by which the compute side of the driver knows this card: they share a render node."""
+        """Return the number by which the compute side of the driver knows this card: they share a render node."""
         minors = {name.removeprefix("renderD") for name in names(self.card.device / "drm")}
         nodes = self.root / "sys/class/kfd/kfd/topology/nodes"
         for node in names(nodes):
@@ -87,11 +87,11 @@ class AmdGpu:
 
 
 def scaled(value: float | None, factor: float) -> float | None:
-    """The value in other units; what is not known stays not known."""
+    """Return the value in other units; None stays None."""
     return None if value is None else value * factor
 
 
 def find(root: Path = Path("/")) -> list[AmdGpu]:
-    """Every AMD card that the amdgpu driver runs."""
-    mine = [card for card in cards(root, VENDOR) if card.driver in ("amdgpu", "")]
-    return [AmdGpu(root, card, index) for index, card in enumerate(mine)]
+    """Return every AMD card that the amdgpu driver runs."""
+    found = [card for card in cards(root, VENDOR) if card.driver in ("amdgpu", "")]
+    return [AmdGpu(root, card, index) for index, card in enumerate(found)]

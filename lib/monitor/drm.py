@@ -1,4 +1,4 @@
-"""What the Linux kernel tells about any GPU: sysfs of the card, its hwmon sensors, and fdinfo of its users.
+"""Read what the Linux kernel tells about any GPU: sysfs of the card, its hwmon sensors, fdinfo of its users.
 
 Formats: Documentation/gpu/drm-usage-stats.rst and Documentation/hwmon/sysfs-interface.rst of the kernel.
 """
@@ -28,7 +28,7 @@ class Card:
     device_id: str  # 0x744c
 
     def sensor(self, name: str) -> float | None:
-        """A number from the card's hwmon folder, in hwmon's units (millidegrees, microwatts, hertz)."""
+        """Return a number from the card's hwmon folder, in hwmon's units (millidegrees, microwatts, hertz)."""
         for folder in sorted(self.device.glob("hwmon/hwmon*")):
             value = read_number(folder / name)
             if value is not None:
@@ -36,13 +36,13 @@ class Card:
         return None
 
     def label(self, name: str) -> str:
-        """A label from the hwmon folder, "" where there is none."""
+        """Return a label from the hwmon folder, "" where there is none."""
         texts = (read_text(folder / name) for folder in sorted(self.device.glob("hwmon/hwmon*")))
         return next((text.strip() for text in texts if text), "")
 
 
 def cards(root: Path, vendor: str) -> list[Card]:
-    """Cards of a vendor (PCI number such as "0x1002") in bus order."""
+    """Return the cards of a vendor (PCI number such as "0x1002") in bus order."""
     found = []
     for folder in (root / "sys/class/drm").glob("card*"):
         device = folder / "device"
@@ -70,7 +70,7 @@ class Client:
 
 
 def clients(root: Path, slot: str, among: Iterable[int] | None = None) -> tuple[list[Client], bool]:
-    """Users of the card in `slot`, and whether every process looked at let itself be looked into.
+    """Return the users of the card in `slot`, and whether all processes that were looked at could be read.
 
     `among` limits the search to some processes, which makes it cheap.
     """
@@ -100,7 +100,7 @@ def clients(root: Path, slot: str, among: Iterable[int] | None = None) -> tuple[
 
 
 def names(folder: Path) -> list[str]:
-    """Names in a folder, none if it cannot be read."""
+    """Return the names in a folder, none if it cannot be read."""
     try:
         return os.listdir(folder)  # noqa: PTH208
     except OSError:
@@ -108,7 +108,7 @@ def names(folder: Path) -> list[str]:
 
 
 def parse_client(pid: int, key: str, fields: dict[str, str]) -> Client:
-    """The fdinfo keys of one client. `drm-memory-` is the older name of `drm-resident-`."""
+    """Return one client from its fdinfo keys. `drm-memory-` is the older name of `drm-resident-`."""
     client = Client(pid, key)
     for field_name, text in fields.items():
         words = text.split()
@@ -129,7 +129,7 @@ def parse_client(pid: int, key: str, fields: dict[str, str]) -> Client:
 
 
 def pci_name(root: Path, vendor: str, device_id: str) -> str | None:
-    """Marketing name of a device from the system's list of PCI numbers, where it has one."""
+    """Return the marketing name of a device from the system's list of PCI numbers, where it has one."""
     for path in ("usr/share/hwdata/pci.ids", "usr/share/misc/pci.ids"):
         text = read_text(root / path) or ""
         block = re.search(rf"^{vendor[2:]}  .*\n((?:[\t#].*\n|\n)*)", text, re.MULTILINE)

@@ -19,7 +19,7 @@ FIRST_PID_NAMESPACE = "pid:[4026531836]"
 
 
 def read_text(path: Path) -> str | None:
-    """Content of a small file, or None where it is missing or refuses."""
+    """Return the content of a small file, or None where it cannot be read."""
     try:
         return path.read_text(errors="replace")
     except OSError:
@@ -27,7 +27,7 @@ def read_text(path: Path) -> str | None:
 
 
 def read_number(path: Path) -> float | None:
-    """The number in a file of one number, or None."""
+    """Return the number in a file of one number, or None."""
     text = read_text(path)
     with contextlib.suppress(ValueError, TypeError):
         return float(text)  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ class Host:
         self.page = os.sysconf("SC_PAGE_SIZE")
 
     def tree(self, pid: int) -> list[int]:
-        """`pid` and all of its descendants, this program and its own children left out."""
+        """Return `pid` and all of its descendants, this program and its own children left out."""
         if not self.has_proc:
             return self._tree_from_psutil(pid)
         found, queue = [], [pid]
@@ -103,12 +103,12 @@ class Host:
         return found
 
     def tree_rss_mib(self, pid: int) -> float | None:
-        """Resident memory of the process tree, MiB. Pages that its processes share count once for each."""
+        """Return the resident memory of the process tree, MiB. Pages that its processes share count once for each."""
         sizes = [size for member in self.tree(pid) if (size := self.rss_mib(member)) is not None]
         return sum(sizes) if sizes else None
 
     def rss_mib(self, pid: int) -> float | None:
-        """Resident memory of one process, MiB; None when it is gone."""
+        """Return the resident memory of one process, MiB; None when it is gone."""
         if not self.has_proc:
             return self._rss_from_psutil(pid)
         fields = (read_text(self.proc / str(pid) / "statm") or "").split()
@@ -116,7 +116,7 @@ class Host:
         return int(fields[1]) * self.page / MIB if len(fields) > 1 and fields[0] != "0" else None
 
     def memory_mib(self) -> dict[str, float]:
-        """`host_used_mib` and `host_total_mib`; used is what is not available to a new program."""
+        """Return `host_used_mib` and `host_total_mib`; used is what is not available to a new program."""
         values: dict[str, float] = {}
         for line in (read_text(self.proc / "meminfo") or "").splitlines():
             name, _, rest = line.partition(":")
@@ -130,7 +130,7 @@ class Host:
         return {} if self.has_proc else self._memory_from_psutil()
 
     def name(self, pid: int) -> str | None:
-        """Command name of a process, or None when it cannot be seen."""
+        """Return the command name of a process, or None when it cannot be seen."""
         words = (read_text(self.proc / str(pid) / "cmdline") or "").split("\0")
         if words[0]:
             program = Path(words[0]).name
@@ -139,14 +139,14 @@ class Host:
         return (read_text(self.proc / str(pid) / "comm") or "").strip() or None
 
     def exists(self, pid: int) -> bool:
-        """Whether the process is there and not merely waiting to be collected by its parent."""
+        """Return whether the process is there and not merely waiting to be collected by its parent."""
         if not self.has_proc:
             return self._rss_from_psutil(pid) is not None
         stat = read_text(self.proc / str(pid) / "stat")
         return stat is not None and stat.rpartition(")")[2].split()[:1] not in (["Z"], ["X"])
 
     def in_container(self) -> bool:
-        """Whether process numbers here are those of a container, not the machine's."""
+        """Return whether process numbers here are those of a container, not the machine's."""
         with contextlib.suppress(OSError):
             return str((self.proc / "self/ns/pid").readlink()) != FIRST_PID_NAMESPACE
         return False
@@ -180,8 +180,10 @@ class Host:
 
 
 class Watched:
-    """A process waited for. `wait` returns early, with False, the moment it ends, and is never fooled by a
-    new process that got the same number: the kernel's handle is to the process, not to the number."""
+    """A process that is waited for.
+
+    A new process that got the same number is not mistaken for it: the kernel's handle is to the process.
+    """
 
     def __init__(self, pid: int, host: Host) -> None:
         self.pid, self.host = pid, host
@@ -193,7 +195,7 @@ class Watched:
                 self.handle = os.pidfd_open(pid)
 
     def wait(self, seconds: float) -> bool:
-        """Sleep up to `seconds`; True while the process lives."""
+        """Sleep up to `seconds`, or until the process ends; return whether it lives."""
         deadline = time.monotonic() + seconds
         while not self.gone:
             left = max(0.0, deadline - time.monotonic())

@@ -1,4 +1,4 @@
-"""Intel devices, run by i915 or xe, through sysfs and DRM fdinfo.
+"""Read Intel devices, run by i915 or xe, from sysfs and DRM fdinfo.
 
 Intel's drivers keep no count of the whole device's load for everyone to read. How busy it is follows from
 what its users' files say between two readings. It is given for the device only where all users can be seen,
@@ -56,7 +56,7 @@ class IntelGpu:
         return {key: value for key, value in readings.items() if value is not None}
 
     def processes(self, among: Iterable[int] | None = None) -> dict[int, float | None]:
-        """Memory on the card; on cards without any, what their users hold of the host's memory."""
+        """Return MiB on the card by process; on cards without memory, what their users hold of the host's."""
         found: dict[int, float | None] = {}
         for client in clients(self.root, self.card.slot, among)[0]:
             local = [size for region, size in client.memory.items() if region.startswith(LOCAL)]
@@ -72,7 +72,7 @@ class IntelGpu:
         return sum(known) / MIB if known and len(known) == len(sizes) else None
 
     def _power(self) -> float | None:
-        """Watts since the last reading, from the energy counter; None the first time and when it wraps."""
+        """Return the mean power since the last reading, W, from the energy counter; None at first and when it wraps."""
         energy = self.card.sensor("energy1_input")
         now, last = time.monotonic(), self.last_energy
         self.last_energy = None if energy is None else (now, energy)
@@ -81,7 +81,7 @@ class IntelGpu:
         return (energy - last[1]) * 1e-6 / (now - last[0])
 
     def _load(self, users: list[Client]) -> float | None:
-        """Percent of time that the busiest kind of engine worked for these users since the last reading."""
+        """Return for how many percent of the time since the last reading the busiest kind of engine worked for them."""
         now, last = time.monotonic(), self.last_load
         marks: dict[str, tuple[float, float]] = {}
         for client in users:
@@ -106,11 +106,11 @@ class IntelGpu:
 
 
 def first(*values: float | None) -> float | None:
-    """The first value that is known."""
+    """Return the first value that is known."""
     return next((value for value in values if value is not None), None)
 
 
 def find(root: Path = Path("/")) -> list[IntelGpu]:
-    """Every Intel card that i915 or xe runs."""
-    mine = [card for card in cards(root, VENDOR) if card.driver in ("i915", "xe")]
-    return [IntelGpu(root, card, index) for index, card in enumerate(mine)]
+    """Return every Intel card that i915 or xe runs."""
+    found = [card for card in cards(root, VENDOR) if card.driver in ("i915", "xe")]
+    return [IntelGpu(root, card, index) for index, card in enumerate(found)]

@@ -1,4 +1,4 @@
-"""NVIDIA devices through NVML (the package nvidia-ml-py), MIG parts and unified memory included.
+"""Read NVIDIA devices through NVML (the package nvidia-ml-py), MIG parts and unified memory included.
 
 Every query is guarded by itself: a driver that refuses one, or dies between two, leaves that reading out.
 """
@@ -14,7 +14,7 @@ from .host import read_text
 
 
 def ask(query: Callable[..., Any], *arguments: Any) -> Any:
-    """Answer of one NVML query, or None: not supported, no permission, device lost, driver gone."""
+    """Return the answer of one NVML query, or None: not supported, no permission, device lost, driver gone."""
     try:
         return query(*arguments)
     except Exception:  # NVML's errors share no base with the AttributeError of an old library
@@ -22,7 +22,7 @@ def ask(query: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def text(value: Any) -> str:
-    """NVML's strings, which older versions of the package return as bytes."""
+    """Return one of NVML's strings as text; older versions of the package give bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
@@ -64,7 +64,7 @@ class NvidiaGpu:
         return {key: float(value) for key, value in readings.items() if value is not None}
 
     def processes(self, among: Iterable[int] | None = None) -> dict[int, float | None]:
-        """As NVML reports them: in a container these may be the machine's numbers, not the container's."""
+        """Return processes as NVML reports them: in a container their numbers may be the machine's."""
         del among  # one query answers for all
         found: dict[int, float | None] = {}
         for query in ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses"):
@@ -77,8 +77,10 @@ class NvidiaGpu:
         return found
 
     def _memory(self) -> Any:
-        """Version 2 leaves what the driver reserves for itself out of `used`, as nvidia-smi does. None on
-        devices that share the host's memory (Grace Blackwell, Jetson): they have no pool of their own."""
+        """Return used and total memory; None on devices that share the host's (Grace Blackwell, Jetson).
+
+        Version 2 leaves what the driver reserves for itself out of `used`, as nvidia-smi does.
+        """
         nvml = self.nvml
         memory = ask(lambda: nvml.nvmlDeviceGetMemoryInfo(self.handle, version=nvml.nvmlMemory_v2))
         if memory is None:
@@ -91,7 +93,7 @@ def _thousandth(value: float | None) -> float | None:
 
 
 def find(nvml: Any = None, root: Path = Path("/"), notes: list[str] | None = None) -> list[NvidiaGpu]:
-    """Every NVIDIA device, MIG parts in place of devices cut into them. [] without driver or package."""
+    """Return every NVIDIA device, MIG parts in place of devices cut into them; [] without driver or package."""
     if nvml is None:
         # Loading the library takes a while, so look first whether the kernel has such a device at all.
         if not has_device(root):
@@ -120,7 +122,7 @@ def find(nvml: Any = None, root: Path = Path("/"), notes: list[str] | None = Non
 
 
 def mig_parts(nvml: Any, handle: Any, index: int) -> list[NvidiaGpu]:
-    """The MIG parts of a device; [] when it is whole."""
+    """Return the MIG parts of a device; [] when it is whole."""
     mode = ask(lambda: nvml.nvmlDeviceGetMigMode(handle))
     if not mode or mode[0] != 1:
         return []
@@ -133,7 +135,7 @@ def mig_parts(nvml: Any, handle: Any, index: int) -> list[NvidiaGpu]:
 
 
 def has_device(root: Path) -> bool:
-    """Whether a driver shows itself: Linux's or WSL's. Elsewhere only NVML can tell. None is asked of recordings."""
+    """Return whether Linux or WSL show a driver; True elsewhere, where only NVML can tell; False for recordings."""
     if root.resolve() != Path("/"):
         return False
     if not (root / "proc").exists() or (root / "dev/dxg").exists():

@@ -1,4 +1,4 @@
-"""A recording as a file of whole lines, one for each sample: JSON, or CSV under a heading. Written and read back."""
+"""Write and read recordings: files of whole lines, one for each sample, as JSON or as CSV under a heading."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ class LineFile:
 
 
 def as_line(record: Record) -> str:
-    """A record as one line of JSON."""
+    """Return a record as one line of JSON."""
     return json.dumps(record, separators=(",", ":"))
 
 
 def as_csv(record: Record) -> str:
-    """A record as one line of COLUMNS; what is not known is an empty cell."""
+    """Return a record as one line of COLUMNS; what is not known is an empty cell."""
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(["" if (v := record.get(c)) is None else v for c in COLUMNS])
     return line.getvalue()
 
 
 def load(path: Path) -> tuple[list[Record], int]:
-    """Samples of a recording (or of a run's folder) in order of time, and how many torn lines were dropped.
+    """Return the samples of a recording, or of a run's folder, in order of time, and how many torn lines were dropped.
 
-    OSError where there is no such file, or not one sample in it.
+    Raises OSError where there is no such file, or not one sample in it.
     """
     file = path / "gpu.jsonl" if path.is_dir() else path
     if not file.is_file():
@@ -65,13 +65,13 @@ def load(path: Path) -> tuple[list[Record], int]:
 
 
 def is_csv(file: Path) -> bool:
-    """Whether the file begins with the heading of a CSV recording."""
+    """Return whether the file begins with the heading of a CSV recording."""
     with file.open("rb") as opened:
         return opened.read(5) == b"time,"
 
 
 def read_csv(file: Path) -> tuple[list[Record], int]:
-    """The records of a CSV file with the columns that its heading names, and how many torn lines were dropped."""
+    """Return the records of a CSV file, with the columns its heading names, and how many torn lines were dropped."""
     heading, *lines = file.read_text(errors="replace").split("\n")
     # Where the last line has no end, its last figure may lack digits.
     parsed = [parse_row(heading.split(","), line) for line in lines[:-1] if line.strip() and line != heading]
@@ -80,7 +80,7 @@ def read_csv(file: Path) -> tuple[list[Record], int]:
 
 
 def parse_row(names: list[str], line: str) -> Record | None:
-    """One line of CSV as the record it was made from; None where it has not that many figures."""
+    """Return the record that a line of CSV was made from; None where it has not as many cells as `names`."""
     cells = next(csv.reader([line]))
     record: Record = {"gpu": None}
     try:
@@ -95,6 +95,6 @@ def parse_row(names: list[str], line: str) -> Record | None:
 
 
 def number(value: Any) -> float | None:
-    """The value if it is a finite number."""
+    """Return the value if it is a finite number, else None."""
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if good else None

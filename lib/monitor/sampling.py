@@ -1,4 +1,4 @@
-"""Sampling: one record per device and moment, written as one line each."""
+"""Take samples: one record per device and moment."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ JOBS = "ADAMWPRUNE_JOBS"
 
 
 class Ownership:
-    """Which of a device's processes belong to the watched tree.
+    """Tell which of a device's processes belong to the watched tree.
 
-    Numbers that are in the tree are ours. In a container the driver may report the machine's numbers, which
-    mean nothing here. The watcher starts with the run, before it touches the device; so a single process
-    that turned up on the device since then is ours, and stays ours. Where that does not settle it, nothing
-    is said; nor where other runs start beside this one (`alone` is false), any of which may turn up first.
+    Process numbers that are in the tree do. In a container the driver may report the machine's numbers, which
+    mean nothing here. The watcher starts with the run, before the run touches the device; so the first single process
+    that appears on the device after that is the run's, and stays so. Where several appear at once nothing is known;
+    nor where other runs start beside this one.
+
+    Args:
+        in_container: whether process numbers here are those of a container.
+        alone: whether no other run starts at the same time.
     """
 
     def __init__(self, in_container: bool, alone: bool = True) -> None:
@@ -31,16 +35,16 @@ class Ownership:
         self.foreign: int | None = None
 
     def mib(self, processes: dict[int, float | None], tree: set[int]) -> float | None:
-        """MiB of device memory that the tree holds, or None when that cannot be told."""
+        """Return MiB of device memory that the tree holds, or None when that cannot be told."""
         if self.at_start is None:
             self.at_start = set(processes)
-        ours = {pid for pid in processes if pid in tree}
-        if not ours and self.guesses:
+        owned = {pid for pid in processes if pid in tree}
+        if not owned and self.guesses:
             new = set(processes) - self.at_start
             if self.foreign is None and len(new) == 1:
                 self.foreign = new.pop()
-            ours = {self.foreign} & set(processes) if self.foreign is not None else set()
-        sizes = [processes[pid] for pid in ours]
+            owned = {self.foreign} & set(processes) if self.foreign is not None else set()
+        sizes = [processes[pid] for pid in owned]
         known = [size for size in sizes if size is not None]
         return sum(known) if sizes and len(known) == len(sizes) else None
 
@@ -54,7 +58,7 @@ class Sampler:
         self.owners = {id(gpu): Ownership(host.in_container(), alone) for gpu in gpus}
 
     def take(self) -> list[dict[str, Any]]:
-        """One record per device; one with `gpu` null where there is none. What is not known is absent."""
+        """Return one record per device; one with `gpu` None where there is none. What is not known is absent."""
         common: dict[str, Any] = {"time": round(time.time(), 3)}
         phase = (read_text(self.phase_file) or "").strip() if self.phase_file else ""
         if phase:
@@ -81,7 +85,7 @@ class Sampler:
 
 
 def tidy(record: dict[str, Any]) -> dict[str, Any]:
-    """Without what is not known (only `gpu` may be null: there is none); floats cut to 0.01."""
+    """Return the record without what is not known (only `gpu` may be None: there is none), floats rounded to 0.01."""
     return {
         key: round(value, 2) if isinstance(value, float) and key != "time" else value
         for key, value in record.items()
@@ -90,7 +94,7 @@ def tidy(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def moments(interval: float, count: int | None, watched: Watched | None) -> Iterator[None]:
-    """Yields at every multiple of `interval` seconds, `count` times or as long as the watched process lives.
+    """Yield at every multiple of `interval` seconds, `count` times or as long as the watched process lives.
 
     A moment that was missed is left out, not made up for.
     """

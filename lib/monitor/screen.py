@@ -1,4 +1,4 @@
-"""The terminal's view: tables of devices and processes with small histories, and of summaries."""
+"""Lay out the terminal's view: tables of devices and processes with small histories, and of summaries."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class History:
         self.values: dict[tuple[Any, str], deque[float | None]] = {}
 
     def add(self, device: Any, measure: str, value: float | None) -> None:
-        """One more moment; None where there was no reading."""
+        """Add one moment; None where there was no reading."""
         self.values.setdefault((device, measure), deque(maxlen=self.longest)).append(value)
 
     def line(self, device: Any, measure: str, top: float | None, width: int) -> Text:
-        """One character a sample, the newest on the right; `top` is the full height (None: the highest seen)."""
+        """Return one character a sample, the newest on the right; `top` is the full height (None: the highest seen)."""
         values = list(self.values.get((device, measure), ()))[-max(1, width) :]
         highest = top or max((value for value in values if value is not None), default=0.0) or 1.0
         signs = (GAP if v is None else BARS[min(7, max(0, int(v / highest * 8)))] for v in values)
@@ -40,17 +40,17 @@ class History:
 
 
 def heat(share: float) -> str:
-    """Colour of a share of what there is."""
+    """Return the colour for a share of what there is."""
     return "green" if share < 0.6 else "yellow" if share < 0.85 else "red"
 
 
 def figure(value: float | None, unit: str = "", digits: int = 0) -> Text:
-    """A number with its unit, or a dash where it is not known."""
+    """Return a number with its unit, or a dash where it is not known."""
     return UNKNOWN if value is None else Text(f"{value:,.{digits}f}{unit}", no_wrap=True)
 
 
 def gauge(value: float | None, top: float | None, text: str, width: int = 10) -> Text:
-    """A bar of `width` characters and the figure beside it."""
+    """Return a bar of `width` characters and the figure beside it."""
     if value is None:
         return UNKNOWN
     if not top:
@@ -61,12 +61,12 @@ def gauge(value: float | None, top: float | None, text: str, width: int = 10) ->
 
 
 def load_of(gpu: dict[str, Any]) -> float | None:
-    """Load in percent. Where only the watched processes can be asked, theirs is the load to show."""
+    """Return the load in percent. Where only the watched processes can be asked, it is theirs."""
     return gpu.get("gpu_utilization", gpu.get("process_utilization"))
 
 
 def memory_of(gpu: dict[str, Any], width: int) -> Text:
-    """Used and total memory behind a bar of `width`; some devices tell their total alone."""
+    """Return used and total memory behind a bar of `width`; some devices tell their total alone."""
     used, total = gpu.get("device_used_mib"), gpu.get("device_total_mib")
     if used is None and total:
         return Text(f"– / {total:,.0f} MiB", style="dim")
@@ -74,21 +74,21 @@ def memory_of(gpu: dict[str, Any], width: int) -> Text:
 
 
 def one_line_each(gpus: list[dict[str, Any]], width: int) -> Table:
-    """The GPUs where three lines for each would push hosts and processes off the screen."""
+    """Show each GPU in one line, where three for each would push host and processes off the screen."""
     table = Table.grid(expand=True, padding=(0, 1))
     table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     for _ in range(2):
         table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     for gpu in gpus:
-        load, told = load_of(gpu), Text("  ").join(sensors(gpu, width >= 140))
+        load, readings = load_of(gpu), Text("  ").join(sensors(gpu, width >= 140))
         gauges = gauge(load, 100.0, f"{load or 0:.0f} %", 6), memory_of(gpu, 6)
-        table.add_row(Text(f"{gpu['gpu']}  {gpu['name']}"), *gauges, told)
+        table.add_row(Text(f"{gpu['gpu']}  {gpu['name']}"), *gauges, readings)
     return table
 
 
 def device(gpu: dict[str, Any], key: Any, history: History, width: int) -> Group:
-    """Three lines for one GPU: its name with power, heat and clocks, then load and memory with their past."""
+    """Show one GPU in three lines: its name with power, heat and clocks, then load and memory with their past."""
     load = load_of(gpu)
     head = Table.grid(expand=True, padding=(0, 1))
     head.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
@@ -110,7 +110,7 @@ def device(gpu: dict[str, Any], key: Any, history: History, width: int) -> Group
 
 
 def sensors(gpu: dict[str, Any], wide: bool) -> list[Text]:
-    """Power, temperature, and where there is room fan and clocks; what the device does not tell is left out."""
+    """Return power, temperature, and where there is room fan and clocks; what the device does not tell is left out."""
     found = []
     if "power_w" in gpu:
         limit = f" / {gpu['power_limit_w']:,.0f}" if "power_limit_w" in gpu else ""
@@ -127,7 +127,7 @@ def sensors(gpu: dict[str, Any], wide: bool) -> list[Text]:
 
 
 def host_lines(seen: dict[str, Any], history: History, pid: int | None, width: int) -> Table:
-    """Memory of the machine, and of the watched process tree."""
+    """Show the memory of the machine, and of the watched process tree."""
     table = Table.grid(padding=(0, 1))
     for column_width in (16, 34):  # two sizes of seven digits
         table.add_column(width=column_width, no_wrap=True)
@@ -146,7 +146,7 @@ def host_lines(seen: dict[str, Any], history: History, pid: int | None, width: i
 
 
 def processes(seen: dict[str, Any]) -> Table:
-    """Who uses the devices; without devices, who uses the host's memory."""
+    """Show who uses the devices; without devices, who uses the host's memory."""
     table = Table(box=SIMPLE_HEAD, expand=True, border_style="dim")
     if seen["gpus"]:
         table.add_column("GPU", justify="right", no_wrap=True)
@@ -174,7 +174,7 @@ def page(
     height: int | None = None,
     every: float | None = None,
 ) -> Group:
-    """The whole screen for one snapshot; `height` in lines and seconds between two where it is a live one."""
+    """Lay out one snapshot; a live screen has a height in lines, and is drawn `every` so many seconds."""
     head = Text.assemble(("gputop ", "bold"), time.strftime("%H:%M:%S", time.localtime(seen["time"])))
     if every is not None:
         head.append(f"   every {every:g} s, Ctrl-C ends", style="dim")
@@ -194,7 +194,7 @@ def page(
 
 
 def summary_tables(summary: dict[str, Any], title: str) -> Group:
-    """A recording's summary: a table for each device, one row for each phase and reading."""
+    """Show a recording's summary: a table for each device, one row for each phase and reading."""
     parts: list[Any] = [Text(title, style="bold")]
     for device, phases in summary["devices"].items():
         table = Table(box=SIMPLE_HEAD, title=device, title_justify="left", border_style="dim", padding=(0, 1, 0, 0))
@@ -220,7 +220,7 @@ def summary_tables(summary: dict[str, Any], title: str) -> Group:
 
 
 def comparison_table(rows: list[dict[str, Any]], a: str, b: str) -> Table:
-    """Two recordings side by side, training phases only."""
+    """Show two recordings side by side, training phases only."""
     table = Table(box=SIMPLE_HEAD, border_style="dim", caption=f"A = {a}\nB = {b}", caption_justify="left")
     table.add_column("device")
     table.add_column("training")

@@ -1,4 +1,4 @@
-"""Everything that can be seen at one moment, for the screen and for --json."""
+"""Collect everything that can be seen at one moment, for the screen and for --json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .host import Host
 
 
 def snapshot(gpus: list[Gpu], host: Host, pid: int | None = None) -> dict[str, Any]:
-    """Time, host memory, every device with its readings and processes; of one process tree if `pid` is given.
+    """Return time, host memory, every device with its readings and processes; of one process tree if `pid` is given.
 
     Processes are sorted by their memory, largest first; `mib` is absent where it is not known.
     """
@@ -36,7 +36,7 @@ def snapshot(gpus: list[Gpu], host: Host, pid: int | None = None) -> dict[str, A
 
 
 def users(gpu: Gpu, host: Host, tree: set[int] | None) -> list[dict[str, Any]]:
-    """Processes on a device. Those of the machine that a container cannot see have no name."""
+    """Return the processes on a device. Those of the machine that a container cannot see have no name."""
     rows = []
     for pid, mib in gpu.processes(tree).items():
         if tree is None or pid in tree:
@@ -46,7 +46,7 @@ def users(gpu: Gpu, host: Host, tree: set[int] | None) -> list[dict[str, Any]]:
 
 
 def residents(host: Host, tree: set[int] | None, most: int = 10) -> list[dict[str, Any]]:
-    """The processes with the most host memory, of the tree or of the machine."""
+    """Return the processes with the most host memory, of the tree or of the machine."""
     pids = tree if tree is not None else everyone(host.proc)
     rows = [{"pid": pid, "host_rss_mib": rss} for pid in pids if (rss := host.rss_mib(pid)) is not None]
     rows = sorted(rows, key=lambda row: -row["host_rss_mib"])[:most]
@@ -54,5 +54,5 @@ def residents(host: Host, tree: set[int] | None, most: int = 10) -> list[dict[st
 
 
 def everyone(proc: Path) -> list[int]:
-    """Numbers of all processes that can be seen."""
+    """Return the numbers of all processes that can be seen."""
     return [int(path.name) for path in proc.iterdir() if path.name.isdigit()] if proc.is_dir() else []

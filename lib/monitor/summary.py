@@ -1,4 +1,4 @@
-"""What a recording says: mean, peak, percentiles and duration of every reading, by phase, and two beside each other.
+"""Summarise recordings: mean, peak, percentiles and duration of every reading, by phase; compare two of them.
 
 The figures of `training` are those of the phases in which weights change, so that start-up and evaluation do not
 colour them. A recording without phases counts as training from end to end. What an evaluation leaves behind in
@@ -33,14 +33,14 @@ MEASURES = {
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Linear between the two nearest of `ordered` (ascending, not empty)."""
+    """Return a percentile of `ordered` (ascending, not empty), linear between the two nearest values."""
     place = (len(ordered) - 1) * percent / 100.0
     low, high = math.floor(place), math.ceil(place)
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
 def statistics(values: Sequence[float]) -> dict[str, float]:
-    """Mean, peak, median and 95th percentile of the samples that have the reading."""
+    """Return mean, peak, median and 95th percentile of the samples that have the reading."""
     ordered = sorted(values)
     return {
         "samples": len(ordered),
@@ -52,59 +52,66 @@ def statistics(values: Sequence[float]) -> dict[str, float]:
 
 
 def of_training(records: Sequence[Record]) -> list[Record]:
-    """The samples in which weights change; all of them where none is tagged with a phase."""
+    """Return the samples in which weights change; all of them where none is tagged with a phase."""
     tagged = any(record.get("phase") is not None for record in records)
     return [record for record in records if not tagged or record.get("phase") in TRAINING]
 
 
 def part(records: Sequence[Record]) -> dict[str, Any]:
-    """Summary of some samples, each with the `seconds` it stands for. A reading that none of them has is left out."""
+    """Return a summary of samples, each with the `seconds` it stands for. A reading that none has is left out."""
     seconds = math.fsum(record["seconds"] for record in records)
-    found: dict[str, Any] = {"samples": len(records), "seconds": round(seconds, 3)}
+    summary: dict[str, Any] = {"samples": len(records), "seconds": round(seconds, 3)}
     for name in MEASURES:
         values = [value for record in records if (value := number(record.get(name))) is not None]
         if values:
-            found[name] = statistics(values)
-    return found
+            summary[name] = statistics(values)
+    return summary
 
 
 def summarize(records: Sequence[Record], dropped: int = 0) -> dict[str, Any]:
-    """By device: all samples, those of training, and each phase. Times in seconds, memory in MiB."""
+    """Return summaries by device: of all samples, of training, of each phase. Times in seconds, memory in MiB."""
     devices: dict[str, Any] = {}
     for gpu in dict.fromkeys(record.get("gpu") for record in records):
-        mine = [record for record in records if record.get("gpu") == gpu]
-        mine = [record | {"seconds": length} for record, length in zip(mine, durations(mine), strict=True)]
-        found = {"all": part(mine)}
-        if training := of_training(mine):
-            found["training"] = part(training)
-        for phase in dict.fromkeys(record["phase"] for record in mine if record.get("phase") is not None):
-            found[phase] = part([record for record in mine if record.get("phase") == phase])
-        devices["host" if gpu is None else f"gpu {gpu}"] = found
+        samples = [record for record in records if record.get("gpu") == gpu]
+        samples = [record | {"seconds": length} for record, length in zip(samples, durations(samples), strict=True)]
+        summary = {"all": part(samples)}
+        if training := of_training(samples):
+            summary["training"] = part(training)
+        for phase in dict.fromkeys(record["phase"] for record in samples if record.get("phase") is not None):
+            summary[phase] = part([record for record in samples if record.get("phase") == phase])
+        devices["host" if gpu is None else f"gpu {gpu}"] = summary
     return {"devices": devices, "torn_lines": dropped}
 
 
 def durations(records: Sequence[Record]) -> list[float]:
-    """Seconds for which each sample stands: until the next one. The last stands for as long as is usual, and so
-    does one before a pause (more than ten times the usual), as between a run's interruption and its resumption."""
+    """Return the seconds for which each sample stands: until the next one.
+
+    The last stands for the median, and so does one before a pause (more than ten times the median), as between a run's
+    interruption and its resumption.
+    """
     gaps = [b["time"] - a["time"] for a, b in pairwise(records)]
     usual = percentile(sorted(gaps), 50) if gaps else 0.0
     return [*(gap if gap <= 10 * usual else usual for gap in gaps), usual] if records else []
 
 
 def compare(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
-    """Training figures of two summaries side by side, device by device in order; only what both have."""
+    """Return training figures of two summaries side by side, device by device in order; only what both have."""
     rows = []
     pairs = zip(before["devices"].items(), after["devices"].items(), strict=False)
-    for (name, one), (_, other) in pairs:
-        one, other = one.get("training", {}), other.get("training", {})
-        for measure in MEASURES:
-            if measure in one and measure in other:
-                for figure in ("mean", "peak"):
-                    a, b = one[measure][figure], other[measure][figure]
-                    row = {"device": name, "measure": measure, "figure": figure, "a": a, "b": b}
-                    rows.append(row | {"difference": b - a} | ({"ratio": b / a} if a else {}))
-        if "seconds" in one and "seconds" in other:
-            a, b = one["seconds"], other["seconds"]
-            row = {"device": name, "measure": "seconds", "figure": "total", "a": a, "b": b}
-            rows.append(row | {"difference": b - a} | ({"ratio": b / a} if a else {}))
+    for (device, old), (_, new) in pairs:
+        old, new = old.get("training", {}), new.get("training", {})
+        both = [measure for measure in MEASURES if measure in old and measure in new]
+        rows += [
+            row(device, measure, figure, old[measure][figure], new[measure][figure])
+            for measure in both
+            for figure in ("mean", "peak")
+        ]
+        if "seconds" in old and "seconds" in new:
+            rows.append(row(device, "seconds", "total", old["seconds"], new["seconds"]))
     return rows
+
+
+def row(device: str, measure: str, figure: str, a: float, b: float) -> dict[str, Any]:
+    """Return one line of a comparison; the ratio is left out where it would be infinite."""
+    found = {"device": device, "measure": measure, "figure": figure, "a": a, "b": b, "difference": b - a}
+    return found | ({"ratio": b / a} if a else {})

@@ -63,17 +63,17 @@ def watch(options: Options, nvml: Any = None) -> int:
         # A run may be shorter than the start of its recording, which is then empty and no failure.
         if not options.output:
             return 2
-    found = find(options.root, nvml, notes)
-    gpus = visible(found, os.environ)
+    devices = find(options.root, nvml, notes)
+    gpus = visible(devices, os.environ)
     if options.gpu is not None:
-        chosen = named(found, options.gpu)
+        chosen = named(devices, options.gpu)
         if chosen is None:
-            print(f"gputop: no GPU {options.gpu}; there are: {listed(found)}", file=sys.stderr)
+            print(f"gputop: no GPU {options.gpu}; there are: {listed(devices)}", file=sys.stderr)
             # A run that is to be recorded still has host memory worth recording.
             if not options.output:
                 return 2
         gpus = [chosen] if chosen is not None else []
-    elif hint := hidden(found, os.environ):
+    elif hint := hidden(devices, os.environ):
         notes.append(hint)
     if options.once and any(gpu.differs for gpu in gpus):
         first_readings(gpus, host, options.pid)

@@ -1,4 +1,4 @@
-"""A recording as a picture: memory above, load and power below, phases shaded."""
+"""Draw a recording of the monitor: memory above, load and power below, phases shaded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KINDS = (".png", ".pdf", ".svg")
 
 
 def spans(records: Sequence[Record]) -> list[tuple[str, float, float]]:
-    """(phase, from, to) of each stretch of samples in one phase; times as recorded."""
+    """Return (phase, from, to) of each stretch of samples in one phase; times as recorded."""
     found: list[tuple[str, float, float]] = []
     for record in records:
         if found:  # a stretch lasts until the next sample, whatever its phase
@@ -51,13 +51,13 @@ def draw(records: Sequence[Record], picture: Path, title: str) -> None:
     start = records[0]["time"]
     gpus = list(dict.fromkeys(record.get("gpu") for record in records))
     for gpu in gpus:
-        mine = [record for record in records if record.get("gpu") == gpu]
+        samples = [record for record in records if record.get("gpu") == gpu]
         suffix = f" (GPU {gpu})" if len(gpus) > 1 else ""
         for measure, label in MEMORY.items():
-            curve(above, mine, start, measure, label + suffix)
-        curve(below, mine, start, "gpu_utilization", "load, %" + suffix)
-        curve(below, mine, start, "process_utilization", "load of the process, %" + suffix)
-        curve(below, mine, start, "power_w", "power, W" + suffix)
+            curve(above, samples, start, measure, label + suffix)
+        curve(below, samples, start, "gpu_utilization", "load, %" + suffix)
+        curve(below, samples, start, "process_utilization", "load of the process, %" + suffix)
+        curve(below, samples, start, "power_w", "power, W" + suffix)
     named: set[str] = set()
     for phase, begin, end in spans([r for r in records if r.get("gpu") == gpus[0]]):
         colour = PHASE_COLOURS.get(phase, "#dddddd")
@@ -83,7 +83,7 @@ def draw(records: Sequence[Record], picture: Path, title: str) -> None:
 
 
 def curve(axes: Any, records: Sequence[Record], start: float, measure: str, label: str) -> None:
-    """One line, left out when no sample has the reading."""
+    """Draw one line; nothing when no sample has the reading."""
     values = [number(record.get(measure)) for record in records]
     if any(value is not None for value in values):
         times = [record["time"] - start for record in records]

@@ -1,4 +1,4 @@
-"""The picture of how cost grows, from a file that bench.py wrote.
+"""Draw how cost grows with the size of a task, from a file that bench.py wrote.
 
 usage: python -m lib.plots.scaling FILE.json    draw FILE.png again
 """
@@ -52,16 +52,16 @@ def draw(result: dict[str, Any], path: str) -> bool:
 
 
 def _draw_panel(ax: Axes, parts: Parts, before: str, after: str, title: str, label: str) -> None:
-    """One quantity on its own axis, with ticks at the sizes that were measured."""
-    mine = {name: points for name, points in parts.items() if name.startswith(before) and name.endswith(after)}
-    names = [name.removeprefix(before).removesuffix(after) for name in mine]
-    for name, points in zip(names, mine.values(), strict=True):
+    """Draw one quantity on its own axis, with ticks at the sizes that were measured."""
+    shown = {name: points for name, points in parts.items() if name.startswith(before) and name.endswith(after)}
+    names = [name.removeprefix(before).removesuffix(after) for name in shown]
+    for name, points in zip(names, shown.values(), strict=True):
         ax.plot(*zip(*points, strict=True), marker="o", label=name)
     ax.set_title("\n".join([title, *names]) if len(names) == 1 else title)
     if len(names) > 1:
         ax.legend()
     ax.set(xscale="log", yscale="log", xlabel=f"{label} (log)")
-    sizes = sorted({size for points in mine.values() for size, _ in points})
+    sizes = sorted({size for points in shown.values() for size, _ in points})
     ax.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
     ax.set_xticks([], minor=True)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
