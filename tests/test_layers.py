@@ -34,7 +34,6 @@ HOMES = {"matplotlib": "lib.plots", "kconfiglib": "lib.config", "menuconfig": "l
 OPEN: set[str] = {
     "lib.memory_estimate.gpu_packing names a path of scripts/",
     "lib.results.memory_estimates names a path of scripts/",
-    "lib.results.records names a path of scripts/",
 }
 
 

@@ -90,10 +90,14 @@ def importance_histograms(results: Results) -> Picture:
         return Picture(name, None, ["No run has recorded histograms of importance."])
     run = max(having, key=lambda run: (run.is_complete, run.optimizer == "adamwprune", run.target_sparsity, -run.seed))
     whole = [(entry, h) for entry in run.importance if (h := _histogram(entry))]
-    label = next(group.label for group in results.groups if run in group.runs)
-    title = f"What the mask updates ranked: importance of the weights, {label}"
-    legend = [[Patch(color=style.COLOURS["adamwprune"], label="kept"), Patch(color="#c9c9c9", label="pruned")]]
-    missing = [f"Run {run.name}, {len(whole)} of its mask updates."]
+    configuration = next(group.label for group in results.groups if run in group.runs)
+    title = f"What the mask updates ranked: importance of the weights, {configuration}"
+    colours = {"kept": style.COLOURS["adamwprune"], "pruned at this update": "#c9c9c9"}
+    legend = [[Patch(color=colour, label=label) for label, colour in colours.items()]]
+    missing = [
+        f"Run {run.name}, {len(whole)} of its mask updates. Weights pruned at an earlier update have no score and are "
+        "not shown; the percentage counts them too."
+    ]
     figure, axes = style.new_figure(title, results, (1, len(whole)), (12.6 / len(whole), 3.4), legend, missing)
     for ax, (entry, histogram) in zip(axes, whole, strict=True):
         _draw_histogram(ax, *histogram)
@@ -103,6 +107,8 @@ def importance_histograms(results: Results) -> Picture:
             f"{100 * sparsity:.1f} % pruned" if sparsity is not None else "",
         ]
         ax.set_title(", ".join(part for part in heading if part))
+        if not histogram[2].any():
+            ax.set_title("this update pruned none: the survivors", loc="right", fontsize=8.5, fontweight="normal")
     axes[0].set_ylabel("weights")
     return Picture(name, figure, missing)
 
@@ -113,6 +119,7 @@ def _draw_histogram(ax: Axes, edges: np.ndarray, counts: np.ndarray, pruned: np.
     if (edges > 0).all():
         ax.set_xlabel("importance (log axis)")
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlim(edges[0], edges[-1])
     ax.set_ylim(0, 1.15 * counts.max())

@@ -30,6 +30,7 @@ from matplotlib.typing import ColorType, RcKeyType
 
 from ..results import display_names
 from ..results.display_names import METHOD_NAMES, METHODS, MODEL_NAMES, OPTIMIZER_NAMES, OPTIMIZERS
+from ..results.recipe import recipe
 from ..results.records import Results, SeedGroup
 from . import run_selection
 
@@ -56,6 +57,7 @@ RC: dict[RcKeyType, Any] = {
     "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.8,
     "axes.axisbelow": True, "lines.linewidth": 1.6, "lines.markersize": 5, "legend.frameon": False,
+    "text.parse_math": False,  # a $ in a name is a $
     "legend.fontsize": 9, "axes.formatter.useoffset": False, "figure.facecolor": "white", "savefig.facecolor": "white",
 }  # fmt: skip
 
@@ -210,7 +212,7 @@ def new_figure(
     """A figure of `grid` (rows, columns) panels of `panel` inches; title, facts, legend and notes around them."""
     rows, columns = grid
     width = max(columns * panel[0], 7.5)
-    notes = [f"made by: {results.command}", *run_selection.extended(results), *missing]
+    notes = [f"made by: {recipe(results)}", *run_selection.extended(results), *missing]
     notes = [line for note in notes for line in textwrap.wrap(note, int(width * 14.2))][:10]
     wide = int(width / 1.3)
     if len(legend) > 1 and sum(map(len, legend)) <= wide:

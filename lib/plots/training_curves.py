@@ -49,6 +49,11 @@ def draw(axes: Axes, groups: Sequence[SeedGroup], results: Results, column: str,
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     axes.margins(x=0.02)
+    shown = {float(epoch) for group in groups for epoch in across_seeds(group, column)[0]}
+    if len(shown) == 1:  # a single epoch has no width of its own
+        (epoch,) = shown
+        axes.set_xlim(epoch - 0.5, epoch + 0.5)
+        axes.set_xticks([epoch])
     return heights
 
 

@@ -16,6 +16,7 @@ import yaml
 from ..results import plot_data, summary
 from ..results.display_names import MODEL_NAMES
 from ..results.load import load
+from ..results.recipe import recipe
 from ..results.records import Results, RunRecord, number
 from ..results.text_table import shortened
 from ..storage.files import write_atomic
@@ -112,11 +113,16 @@ def log_tail(run: RunRecord) -> str:
     return "\n".join(text.splitlines()[-LOG_LINES:])
 
 
+def project_path(path: Path) -> Path:
+    """Return `path` from the root of the project if it lies there, else from the root of the file system."""
+    path = path.resolve()
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
+
 def command_of(run: RunRecord) -> str:
     """The command that trains this run again, from the root of the repository."""
     assert run.path is not None
-    path = run.path.resolve()
-    path = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    path = project_path(run.path)
     again = path.parent.with_name(f"{path.parent.name}-again") / path.name
     return shlex.join(
         ["python", "-m", train_module(run.model), "--config", f"{path}/config.yaml", "--output", str(again)]
@@ -162,7 +168,7 @@ def build(folder: Path) -> str:
         "Pictures": "".join(pictures(everything, folder)),
         "Runs": "".join(run_section(run) for run in everything.runs),
         "Configuration": tag("p", "Repeat all of it with:")
-        + tag("pre", escape(everything.command))
+        + tag("pre", escape(recipe(everything, str(project_path(folder)))))
         + tag("details", tag("summary", "The .config as used"), tag("pre", escape(chosen or "not recorded"))),
         "Environment": pairs(everything.environment),
     }

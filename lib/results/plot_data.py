@@ -12,6 +12,7 @@ import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..monitor.summary import of_training
@@ -52,10 +53,23 @@ def rounded(value: Any, digits: int = 6) -> Any:
 def shrink(results: Results, points: int = 120) -> Results:
     """The same results, thinned to at most `points` samples a run and rounded to what a picture can show."""
     runs = tuple(_shrink_run(run, points) for run in results.runs)
-    small = replace(results, runs=runs, environment=_machine(results.environment), path=None)
+    small = replace(
+        results,
+        runs=runs,
+        environment=_machine(results.environment),
+        overrides=_portable(results.overrides),
+        path=None,
+    )
     if points > 8 and len(to_text(small).encode()) > LIMIT:
         return shrink(results, points // 2)
     return small
+
+
+def _portable(overrides: dict[str, Any]) -> dict[str, Any]:
+    """The NAME=value that decide what is trained; a data folder below the user's home begins with ~."""
+    home = re.compile(rf"{re.escape(str(Path.home()))}(?=/|$)")
+    kept = {name: value for name, value in overrides.items() if name != "RESULTS_DIR"}
+    return {n: home.sub("~", str(value), count=1) if n == "DATA_DIR" else value for n, value in kept.items()}
 
 
 def _machine(environment: dict[str, Any]) -> dict[str, Any]:
@@ -214,7 +228,7 @@ def to_text(results: Results) -> str:
     head = {
         "name": results.name,
         "chosen_by": results.chosen_by,
-        "overrides": {name: value for name, value in results.overrides.items() if not name.endswith("_DIR")},
+        "overrides": results.overrides,
         "environment": results.environment,
         "planned": list(results.planned),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -274,15 +273,6 @@ class Results:
     def without_variants(self) -> Results:
         """The same without variants."""
         return self.without(run for run in self.runs if run.variant)
-
-    @property
-    def command(self) -> str:
-        """The command that repeats this, for a shell; folders of the user's machine are left out."""
-        given = [f"{n}={shlex.quote(str(value))}" for n, value in self.overrides.items() if not n.endswith("_DIR")]
-        chosen = self.chosen_by or ("menuconfig" if self.preset == "custom" else f"defconfig-{self.preset}")
-        if chosen.endswith((".yaml", ".yml")):
-            return " ".join(["python scripts/run_matrix.py --config", shlex.quote(chosen), *given])
-        return " ".join([f"make {chosen} && make", *given])
 
     @cached_property
     def groups(self) -> list[SeedGroup]:

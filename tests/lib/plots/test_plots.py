@@ -184,13 +184,8 @@ def test_data_file_stays_small_and_keeps_peaks(tmp_path: Path) -> None:
 def test_data_file_tells_nothing_of_the_users_machine(tmp_path: Path) -> None:
     folder = make_results(tmp_path, FEW[:1])
     (folder / "environment.json").write_text('{"host": "secret", "command": "/home/me/x", "device": "CPU"}')
-    overrides = "{DATA_DIR: /home/me/data, EPOCHS: 3, VARIANTS: 'a: SEEDS=1; b: EPOCHS=2'}"
-    (folder / "matrix.yaml").write_text(f"runs: []\noverrides: {overrides}\n")
     text = plot_data.to_text(small(folder))
     assert "secret" not in text and "/home/me" not in text
-    assert plot_data.from_text(text).command == (
-        "make defconfig-lenet5-compare && make EPOCHS=3 VARIANTS='a: SEEDS=1; b: EPOCHS=2'"
-    )
 
 
 def test_measured_inference_is_shown_at_the_batch_size_of_training(tmp_path: Path) -> None:
@@ -291,3 +286,31 @@ def test_synthetic_images_are_named_under_every_title(tmp_path: Path) -> None:
     for picture in plots.draw(results):
         if picture.figure:
             assert "synthetic images" in picture.figure.texts[1].get_text()
+
+
+def test_a_dollar_in_a_name_is_no_formula(tmp_path: Path) -> None:
+    made = make_results(tmp_path, FEW[-1:], epochs=2)
+    folder = made.rename(tmp_path / "a$^$b_$5-20240101-120000")
+    for picture in plots.draw(small(folder)):
+        assert picture.figure is None or picture.png()
+
+
+def test_a_single_epoch_stands_in_the_middle_of_its_axis(tmp_path: Path) -> None:
+    folder = make_results(tmp_path, FEW[:1], epochs=1)
+    with plots.plot_style():
+        picture = training_curves.accuracy_per_epoch(small(folder))
+    assert picture.figure is not None
+    (ax,) = picture.figure.axes
+    assert ax.get_xlim() == (0.5, 1.5) and list(ax.get_xticks()) == [1.0]
+
+
+def test_a_histogram_that_pruned_nothing_says_so(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "adamwprune", "state", 0.9, epochs=3)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows[-1]["importance"]["pruned"] = [0] * 40
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with plots.plot_style():
+        picture = layer_sparsity.importance_histograms(small(tmp_path))
+    assert picture.figure is not None
+    first, *_, last = picture.figure.axes
+    assert "survivors" in last.get_title("right") and not first.get_title("right")

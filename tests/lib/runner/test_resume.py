@@ -6,6 +6,7 @@ import pytest
 
 from lib.config import kconfig
 from lib.results.load import load
+from lib.results.recipe import recipe
 from lib.runner.folder import origin
 from tests.helpers.fake_tree import ROOT, THREE_RUNS, folders, make_tree, run
 
@@ -28,11 +29,11 @@ def test_the_command_starts_from_the_preset_under_whatever_name_the_folder_goes(
     kconfig.save(kconfig.load(tree, tree / "defconfigs/quickstart"), tree / ".config")
     assert run(tree, *THREE_RUNS, "PRESET=mine")[0] == 0
     (folder,) = folders(tree)
-    first = load(folder).command
+    first = recipe(load(folder))
     assert folder.name.startswith("mine-") and first.startswith("make defconfig-quickstart && make ")
     assert run(tree, "--continue", "EPOCHS=3")[0] == 0  # finds it without PRESET
     assert folders(tree) == [folder]
-    assert load(folder).command == first.replace("EPOCHS=2", "EPOCHS=3")
+    assert recipe(load(folder)) == first.replace("EPOCHS=2", "EPOCHS=3")
 
 
 def test_a_yaml_matrix_is_repeated_by_its_file(tmp_path):
@@ -41,4 +42,4 @@ def test_a_yaml_matrix_is_repeated_by_its_file(tmp_path):
     (tree / "my runs.yaml").write_text(asked + "overrides: {LENET5_DATASET: synthetic, EPOCHS: 2}\n")
     assert run(tree, "--config", "my runs.yaml", "SEED=3")[0] == 0
     (folder,) = folders(tree)
-    assert load(folder).command == "python scripts/run_matrix.py --config 'my runs.yaml' JOBS=1 SEED=3"
+    assert recipe(load(folder)) == "python -m scripts.run_matrix --config 'my runs.yaml' JOBS=1 SEED=3"
