@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def build_model(config: RunConfig, data: Data) -> nn.Module:
     from resnet18.model import ResNet18
 
-    return ResNet18(data.channels, data.classes, config.width)
+    return ResNet18(data.channels, data.classes, config.setting("width"))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from . import kconfig
@@ -32,10 +31,11 @@ def parse(model: str, description: str, argv: list[str]) -> tuple[RunConfig, Pat
     if {"-h", "--help"} & set(argv):
         parser(symbols, model, description).print_help()
         raise SystemExit(0)
+    fields = [*FIELD_TYPES, *symbols.own_settings(model)]
     known, unknown = parser(symbols, model, description).parse_known_args(argv)
     options = {name: text for name, text in vars(known).items() if text is not None}
     if unknown:
-        flags = [flag(field) for field in FIELD_TYPES]
+        flags = [flag(field) for field in fields]
         wrong = [word for word in unknown if word.startswith("-")] or unknown  # not the values of wrong options
         raise ConfigError(f"{word}: no such option{nearest(word, flags)}" for word in wrong)
     if empty := [name for name, text in options.items() if not text.strip()]:
@@ -94,12 +94,13 @@ def from_defaults(symbols: Symbols, model: str, options: dict[str, str]) -> RunC
 
 def with_values(symbols: Symbols, config: RunConfig, texts: Mapping[str, str]) -> RunConfig:
     """`config` with some fields replaced by texts as typed (`{"epochs": "3"}`). ConfigError with all that is wrong."""
+    fields = [*FIELD_TYPES, *symbols.own_settings(config.model)]
     values: dict[str, Value] = {}
     wrong: list[str] = []
     for field, text in texts.items():
         name = symbol_of(symbols, config.model, config.optimizer, config.pruning_method, field)
-        if field not in FIELD_TYPES or field in ("model", "optimizer", "pruning_method", "seed_in_name", "variant"):
-            wrong.append(f"{field}={text}: cannot be changed{nearest(field, FIELD_TYPES)}")
+        if field not in fields or field in ("model", "optimizer", "pruning_method", "seed_in_name", "variant"):
+            wrong.append(f"{field}={text}: cannot be changed{nearest(field, fields)}")
         elif name is None:
             wrong.append(f"{field}={text}: does not apply to {config.optimizer} with {config.pruning_method}")
         else:
@@ -109,10 +110,10 @@ def with_values(symbols: Symbols, config: RunConfig, texts: Mapping[str, str]) -
                 wrong.append(f"{field}={text}: {error}, allowed {symbols.spec(name).allowed}")
     if wrong:
         raise ConfigError(wrong)
-    changed = replace(config, **values)  # type: ignore[arg-type]
-    if found := problems(symbols, changed):
+    new = config.changed(**values)
+    if found := problems(symbols, new):
         raise ConfigError(found)
-    return changed
+    return new
 
 
 def flag(field: str) -> str:
@@ -133,7 +134,7 @@ def parser(symbols: Symbols, model: str, description: str) -> argparse.ArgumentP
     built.add_argument("--output", metavar="DIR", help="folder of the run (default results/<run>-<time>/<run>)")
     for axis, prefix in (("optimizer", "OPTIMIZER"), ("pruning_method", "PRUNING")):
         built.add_argument(flag(axis), metavar="NAME", help=f"one of {', '.join(symbols.axis(prefix))}")
-    for field in FIELD_TYPES:
+    for field in (*FIELD_TYPES, *symbols.own_settings(model)):
         if field not in AXES and (names := symbols_of(symbols, model, field)):
             built.add_argument(flag(field), metavar=field.upper(), help=help_of(symbols, names))
     return built

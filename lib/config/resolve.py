@@ -12,8 +12,8 @@ from typing import Any
 
 from .errors import ConfigError
 from .run_config import AXIS_FIELDS, FIELD_TYPES, PRUNING_FIELDS, REQUIRED_FIELDS, RunConfig
-from .schema import as_text
-from .symbols import Symbols
+from .schema import Value, as_text, nearest
+from .symbols import Symbols, field_symbols
 
 #: What `legal` says, in words.
 PAIRS = "state goes with adamwprune only, the other methods with every other optimizer"
@@ -51,7 +51,7 @@ def run_config(
 
     `sparsity` is the share of prunable weights that end as zeros, 0 to 1; it counts for nothing without pruning.
     """
-    values: dict[str, Any] = {
+    axes: dict[str, Any] = {
         "model": model,
         "optimizer": optimizer,
         "pruning_method": method,
@@ -59,14 +59,17 @@ def run_config(
         "seed": seed,
         "seed_in_name": seed_in_name,
     }
-    for field in FIELD_TYPES:
-        if field not in AXIS_FIELDS:
-            name = symbol_of(symbols, model, optimizer, method, field)
-            values[field] = None if name is None else symbols.value(name)
-    lacking = [field for field in REQUIRED_FIELDS if values[field] is None]
+
+    def value(field: str) -> Value:
+        name = symbol_of(symbols, model, optimizer, method, field)
+        return None if name is None else symbols.value(name)
+
+    shared = axes | {field: value(field) for field in FIELD_TYPES if field not in AXIS_FIELDS}
+    own = tuple((setting, value(setting)) for setting in symbols.own_settings(model))
+    lacking = [field for field in REQUIRED_FIELDS if shared[field] is None]
     if lacking:
         raise ConfigError([f"{model} with {optimizer}: no symbol gives {field}" for field in lacking])
-    config = RunConfig(**values)
+    config = RunConfig(**shared, model_settings=own)
     if found := problems(symbols, config):
         raise ConfigError(f"{config.run_id}: {problem}" for problem in found)
     return config
@@ -87,22 +90,25 @@ def problems(symbols: Symbols, config: RunConfig) -> list[str]:
         return wrong
     if not legal(config.optimizer, config.pruning_method):
         return [f"pruning_method={config.pruning_method}: {PAIRS}"]
-    for field in FIELD_TYPES:
+    values = dict.fromkeys(symbols.own_settings(config.model)) | config.values()
+    for field, value in values.items():
         if field not in ("model", "optimizer", "pruning_method"):
-            name = symbol_of(symbols, config.model, config.optimizer, config.pruning_method, field)
-            wrong += _problem(symbols, config, field, name)
+            wrong += _problem(symbols, config, field, value)
     return wrong + _contradictions(config)
 
 
-def _problem(symbols: Symbols, config: RunConfig, field: str, name: str | None) -> list[str]:
-    """What is wrong with one field, whose symbol is `name` (None: it does not apply to such a run)."""
-    value = getattr(config, field)
+def _problem(symbols: Symbols, config: RunConfig, field: str, value: Value) -> list[str]:
+    """Return what is wrong with one field."""
+    name = symbol_of(symbols, config.model, config.optimizer, config.pruning_method, field)
     if value is None:
         expected = name is not None and (field != "exponent" or config.criterion == "fisher")  # only fisher has one
         return [f"{field}: missing"] if expected else []
     if name is None:
         if field in AXIS_FIELDS:
             return []
+        known = {known for known, _ in field_symbols(symbols).values()}
+        if field not in known:
+            return [f"{field}: no such field{nearest(field, known)}"]
         return [f"{field}={as_text(value)}: does not apply to {config.optimizer} with {config.pruning_method}"]
     spec = symbols.spec(name)
     try:

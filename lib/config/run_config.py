@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import types
 import typing
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 import yaml
 
 from ..storage.safe_yaml import parse_yaml
 from .errors import ConfigError
-from .schema import nearest
+from .schema import Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +60,8 @@ class RunConfig:
     inference_test: bool
     tensorboard: bool
 
-    # Only some models have these.
-    width: int | None = None
+    # What the model's own Kconfig adds, by name: see `setting`. In config.yaml they stand among the other fields.
+    model_settings: tuple[tuple[str, Value], ...] = ()
 
     # Only some optimizers have these.
     momentum: float | None = None
@@ -100,34 +100,55 @@ class RunConfig:
             parts.append(f"seed{self.seed}")
         return "_".join(parts)
 
+    def setting(self, name: str) -> Any:
+        """Return one of the model's own settings; KeyError where its Kconfig has none of that name."""
+        return dict(self.model_settings)[name]
+
+    def values(self) -> dict[str, Value]:
+        """Return every field by name, the model's own settings among the others."""
+        found: dict[str, Value] = {}
+        for field in fields(self):
+            found |= self.model_settings if field.name == OWN else {field.name: getattr(self, field.name)}
+        return found
+
+    def changed(self, **values: Any) -> RunConfig:
+        """Return a copy with other values; every name that is no field is one of the model's own settings."""
+        own = {name: values.pop(name) for name in set(values) - set(FIELD_TYPES)}
+        return replace(self, model_settings=tuple((dict(self.model_settings) | own).items()), **values)
+
     def to_yaml(self) -> str:
-        """The fields that apply, in order, one a line."""
-        values = {name: getattr(self, name) for name in FIELD_TYPES}
-        return yaml.safe_dump({k: v for k, v in values.items() if v is not None}, sort_keys=False, allow_unicode=True)
+        """Return the fields that apply, in order, one a line."""
+        values = {name: value for name, value in self.values().items() if value is not None}
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
     @classmethod
     def from_yaml(cls, text: str) -> RunConfig:
-        """The run that to_yaml() wrote. Names and types are checked here, ranges by `problems`."""
+        """Return the run that to_yaml() wrote. Raises ConfigError for a wrong type or a missing field.
+
+        A name that is no field counts as one of the model's own settings. Whether the model has it, and whether
+        values are allowed, tells `problems`, which knows the Kconfig.
+        """
         try:
             values = parse_yaml(text)
         except ValueError as error:
             raise ConfigError([f"not YAML: {error}"]) from None
         if not isinstance(values, dict):
             raise ConfigError(["not a run's configuration: one `field: value` a line is expected"])
-        found: dict[str, Any] = {}
+        shared: dict[str, Any] = {}
+        own: list[tuple[str, Value]] = []
         wrong: list[str] = []
         for name, value in values.items():
-            if name not in FIELD_TYPES:
-                wrong.append(f"{name}: no such field{nearest(str(name), FIELD_TYPES)}")
-                continue
             try:
-                found[name] = _typed(value, FIELD_TYPES[name])
+                if name in FIELD_TYPES:
+                    shared[name] = _typed(value, FIELD_TYPES[name])
+                else:
+                    own.append((str(name), _single(value)))
             except ValueError as error:
                 wrong.append(f"{name}={value}: {error}")
         wrong += [f"{name}: missing" for name in REQUIRED_FIELDS if values.get(name) is None]
         if wrong:
             raise ConfigError(wrong)
-        return cls(**found)
+        return cls(**shared, model_settings=tuple(own))
 
 
 def _plain_type(hint: Any) -> type:
@@ -137,8 +158,12 @@ def _plain_type(hint: Any) -> type:
     return hint
 
 
-FIELD_TYPES: dict[str, type] = {name: _plain_type(h) for name, h in typing.get_type_hints(RunConfig).items()}
-REQUIRED_FIELDS = tuple(f.name for f in fields(RunConfig) if f.default is not None and f.name != "seed_in_name")
+OWN = "model_settings"
+#: The fields that runs of every model have, with their types.
+FIELD_TYPES: dict[str, type] = {
+    n: _plain_type(hint) for n, hint in typing.get_type_hints(RunConfig).items() if n != OWN
+}
+REQUIRED_FIELDS = tuple(field.name for field in fields(RunConfig) if field.default is MISSING)
 AXIS_FIELDS = ("model", "optimizer", "pruning_method", "target_sparsity", "seed", "seed_in_name", "variant")
 PRUNING_FIELDS = frozenset(
     [
@@ -158,15 +183,16 @@ PRUNING_FIELDS = frozenset(
 
 
 def differences(a: RunConfig, b: RunConfig) -> list[str]:
-    """Names of the fields in which two runs differ, in their order."""
-    return [name for name in FIELD_TYPES if getattr(a, name) != getattr(b, name)]
+    """Return the names of the fields in which two runs differ, in their order."""
+    left, right = a.values(), b.values()
+    return [name for name in left | right if left.get(name) != right.get(name)]
 
 
 def check_resumable(before: RunConfig, now: RunConfig) -> None:
     """Raise ConfigError unless a run that was started as `before` may be resumed as `now`."""
     reasons = []
     for name in not_resumable(before, now):
-        was, is_now = getattr(before, name), getattr(now, name)
+        was, is_now = before.values().get(name), now.values().get(name)
         rule = "they may only grow" if name == "epochs" else "choose another output folder"
         reasons.append(f"{name}={is_now}: this run was started with {was}; {rule}")
     if reasons:
@@ -195,4 +221,11 @@ def _typed(value: Any, kind: type) -> Any:
         raise ValueError(
             {int: "not a whole number", float: "not a number", bool: "not true or false"}.get(kind, "not text")
         )
+    return value
+
+
+def _single(value: Any) -> Value:
+    """`value`, if it is one number, text, true or false."""
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise ValueError("not one value")
     return value

@@ -27,6 +27,7 @@ class Symbols:
         self._specs: dict[str, Spec] = {}
         self._abbreviations: dict[str, list[str]] = {}
         self._axes: dict[str, list[kconfiglib.Symbol]] = {}
+        self._own_settings: dict[str, list[str]] = {}
         self._typed: set[str] = set()
 
     def __contains__(self, name: object) -> bool:
@@ -72,6 +73,16 @@ class Symbols:
     def ticked(self, prefix: str) -> list[str]:
         """The members of an axis whose box is ticked."""
         return [box.name[len(prefix) + 1 :].lower() for box in self._boxes(prefix) if box.tri_value]
+
+    def own_settings(self, model: str) -> list[str]:
+        """Return the settings that only the model's Kconfig adds: `["width"]` for RESNET18_WIDTH."""
+        if model not in self._own_settings:
+            prefix = f"{model}_".upper()
+            optimizers = ["", *(f"{name}_" for name in self.axis("OPTIMIZER"))]
+            shared = {f"{optimizer}{field}".upper() for optimizer in optimizers for field in FIELD_TYPES}
+            names = [name.removeprefix(prefix) for name in self._with_value() if name.startswith(prefix)]
+            self._own_settings[model] = [name.lower() for name in names if name not in shared]
+        return self._own_settings[model]
 
     def named(self, name: str) -> list[str]:
         """The symbols that `name` means: itself, or all that it abbreviates (EPOCHS: those of every model)."""
@@ -128,6 +139,10 @@ class Symbols:
                 if member is not None:
                     member.set_value("y")
 
+    def _with_value(self) -> list[str]:
+        """Names of the symbols that hold a setting: of a choice not its members but the symbol that reads them."""
+        return [name for name in self if name in self._choices or (self.has_prompt(name) and not self.siblings(name))]
+
     def _boxes(self, prefix: str) -> list[kconfiglib.Symbol]:
         if prefix not in self._axes:
             self._axes[prefix] = [
@@ -151,11 +166,12 @@ def field_symbols(symbols: Symbols) -> dict[str, tuple[str, tuple[str, ...]]]:
     prefixes: list[tuple[str, ...]] = [(m, o) for m in models for o in optimizers]
     prefixes += [(name,) for name in (*models, *optimizers, *methods)]
     found = {}
-    for field in FIELD_TYPES:
-        for prefix in [*prefixes, ()]:
-            name = "_".join((*prefix, field)).upper()
-            if name in symbols:
-                found[name] = (field, tuple(p.upper() for p in prefix))
+    fields = [(field, prefix) for field in FIELD_TYPES for prefix in [*prefixes, ()]]
+    fields += [(setting, (model,)) for model in models for setting in symbols.own_settings(model)]
+    for field, prefix in fields:
+        name = "_".join((*prefix, field)).upper()
+        if name in symbols:
+            found[name] = (field, tuple(p.upper() for p in prefix))
     return found
 
 

@@ -56,7 +56,7 @@ def parse(symbols: Symbols) -> dict[str, dict[str, str]]:
 
 def concerns(symbols: Symbols, settings: dict[str, str], model: str, optimizer: str, method: str) -> bool:
     """Whether a run of these axes reads every symbol of `settings`."""
-    fields = [field for field in FIELD_TYPES if field not in AXIS_FIELDS]
+    fields = [field for field in (*FIELD_TYPES, *symbols.own_settings(model)) if field not in AXIS_FIELDS]
     read = {symbol_of(symbols, model, optimizer, method, field) for field in fields}
     return all(read & set(symbols.named(name)) for name in settings)
 

@@ -78,9 +78,7 @@ class Predictor:
 
     def passes(self, config: RunConfig) -> Passes:
         """Forward, backward and evaluation, which optimizer and pruning have no part in."""
-        unused: dict[str, Any] = {
-            field.name: None for field in fields(config) if field.default is None and field.name != "width"
-        }
+        unused: dict[str, Any] = {field.name: None for field in fields(config) if field.default is None}
         key = replace(plain(config), optimizer="", learning_rate=0.0, weight_decay=0.0, **unused)
         if key not in self._passes:
             self._passes[key] = rehearse_passes(key, self.build_model(config.model))

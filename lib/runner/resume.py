@@ -34,9 +34,11 @@ def changes(folder: ResultsDir, configs: list[RunConfig]) -> list[str]:
     keys: dict[str, list[str]] = {}
     for name, config in wanted.items():
         old = saved.get(name)
-        for key in not_resumable(old, config) if old else ():
-            before, after = getattr(old, key), getattr(config, key)
-            keys.setdefault(f"{key}: {before} there, {after} here", []).append(name)
+        if old is None:
+            continue
+        before, after = old.values(), config.values()
+        for key in not_resumable(old, config):
+            keys.setdefault(f"{key}: {before.get(key)} there, {after.get(key)} here", []).append(name)
     for text, names in keys.items():
         where = "" if len(names) == len(wanted) else f" ({names[0]}" + (", ..." if names[1:] else "") + ")"
         messages.append(text + where)

@@ -41,10 +41,7 @@ def measure(device: torch.device, rounds: int) -> list[Row]:
 def _epochs(what: str, config: RunConfig, field: str, values: tuple[int, ...], rounds: int) -> list[Row]:
     """Training epochs that differ in one field."""
     with contextlib.ExitStack() as stack:
-        calls = {
-            f"{value:,}": stack.enter_context(_epoch(replace(config, **{field: value})))  # type: ignore[arg-type]
-            for value in values
-        }
+        calls = {f"{value:,}": stack.enter_context(_epoch(config.changed(**{field: value}))) for value in values}
         return time_interleaved(f"epoch of {what}", calls, rounds)
 
 

@@ -46,7 +46,7 @@ def _steps(config: RunConfig, rounds: int) -> list[Row]:
         calls["torch AdamW, in the training loop"] = _loop(training)
         compute = training.compute
         way = f"{compute.precision}, {'compiled' if compute.compiled else 'eager'}"
-        part = f"{len(batches)} steps of ResNet-18, width {config.width}, batch {config.batch_size}, {way}"
+        part = f"{len(batches)} steps of ResNet-18, width {config.setting('width')}, batch {config.batch_size}, {way}"
         return time_interleaved(part, calls, rounds, images=config.train_images)
 
 

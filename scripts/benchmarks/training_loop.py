@@ -52,6 +52,8 @@ def small_config(
 ) -> RunConfig:
     """A small run on synthetic images: 8 batches, on a CPU the narrow ResNet-18 (speed only, no accuracy)."""
     config = run_config(_settings(), model, optimizer, method, sparsity, seed)
+    if model == "resnet18" and device.type == "cpu":
+        config = config.changed(width=16)
     return replace(
         config,
         dataset="synthetic",
@@ -60,7 +62,6 @@ def small_config(
         train_images=1024,
         batch_size=128,
         compile="off",
-        width=16 if config.width and device.type == "cpu" else config.width,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ def tiny(optimizer: str = "adamw", method: str = "none", sparsity: float = 0.7, 
     small = {"dataset": "mnist5k", "train_images": 256, "batch_size": 64, "epochs": 3, "threads": 1, "monitor": False}
     if method != "none":
         small |= {"pruning_start": 0.2, "pruning_end": 0.8, "pruning_interval": 2}
-    return replace(config, **(small | changes))
+    return config.changed(**(small | changes))
 
 
 read = cache(readers.read)

@@ -158,7 +158,7 @@ def test_yaml_gives_back_any_value(floats, text, whole):
         ("learning_rate: -.inf", "learning_rate=-inf: not a finite number"),
         ("flip: 1", "flip=1: not true or false"),
         ("device: [cpu]", "device=['cpu']: not text"),
-        ("epoch: 3", "epoch: no such field (did you mean epochs?)"),
+        ("width: [8]", "width=[8]: not one value"),
     ],
 )
 def test_yaml_with_a_wrong_line_is_refused_with_its_reason(make_config, line, problem):

@@ -38,7 +38,7 @@ def leave_the_process_as_it_was() -> Iterator[None]:
 
 
 def resnet(config: RunConfig, data: Data) -> nn.Module:
-    return ResNet18(data.channels, data.classes, config.width or 64)
+    return ResNet18(data.channels, data.classes, config.setting("width"))
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def test_what_a_mask_update_needs_beside_is_predicted_too(
 
 
 def test_prediction_of_a_large_run_allocates_nothing_and_leaves_nothing_behind(predictor: Predictor) -> None:
-    config = replace(small(), model="resnet18", dataset="cifar10", train_images=0, width=64, batch_size=512)
+    config = small().changed(model="resnet18", dataset="cifar10", train_images=0, width=64, batch_size=512)
     answers, state = host.current(), torch.random.get_rng_state()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     predicted = predictor.predict(config)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,7 +141,7 @@ def test_a_config_file_with_what_does_not_go_together_is_refused(
     changes: dict, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "run.yaml"
-    file.write_text(replace(tiny("adamwprune", "state", 0.5), **changes).to_yaml())
+    file.write_text(tiny("adamwprune", "state", 0.5).changed(**changes).to_yaml())
     assert training_main.main("lenet5", lenet5, ["--config", str(file), "--output", str(tmp_path / "run")]) == 2
     assert problem in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
