@@ -16,7 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lib.config.matrix import load_matrix
+from lib.config.command import run_command
+from lib.runner.request import request_from_args
+from lib.runner.runner import display_path, train
 from lib.training.stop import StopSignals
 from scripts import run_matrix
 
@@ -25,12 +27,12 @@ SHOWN_BY = (["results.py", "summary"], ["update_graphs.py", "--only-results"], [
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = run_matrix.parse(argv)
-    code = run_matrix.main(argv)
-    if code > 1:
-        return code
-    symbols, _ = load_matrix(ROOT, arguments.config, arguments.overrides)
-    latest = ROOT / Path(symbols.text("RESULTS_DIR")).expanduser() / "latest"
-    return show(latest) or code
+
+    def command() -> int:
+        folder, code = train(request_from_args(arguments))
+        return code if code > 1 else show(display_path(folder.path)) or code
+
+    return run_command(command)
 
 
 def show(folder: Path) -> int:

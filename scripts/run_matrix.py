@@ -46,7 +46,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
-    return run_command(lambda: train(request_from_args(arguments)))
+    return run_command(lambda: train(request_from_args(arguments))[1])
 
 
 if __name__ == "__main__":

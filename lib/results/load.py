@@ -9,7 +9,7 @@ from typing import Any
 
 from ..config.errors import CommandError
 from ..storage.files import read_json, read_json_lines
-from ..storage.run_dir import FOLDER, ResultsDir, RunDir
+from ..storage.run_dir import ResultsDir, RunDir
 from ..storage.safe_yaml import read_yaml
 from .display_names import METHODS, OPTIMIZERS
 from .records import Results, RunRecord, number
@@ -79,9 +79,8 @@ def newest(root: Path) -> Path | None:
     """The folder that `results/latest` points to, else the one last started; None where there is none."""
     if (root / "latest").is_dir():
         return root / "latest"
-    folders = [entry for entry in root.iterdir() if entry.is_dir()] if root.is_dir() else []
-    stamped = [(name["stamp"], entry) for entry in folders if (name := FOLDER.fullmatch(entry.name))]
-    return max(stamped)[1] if stamped else None
+    folders = ResultsDir.by_age(root)
+    return folders[-1].path if folders else None
 
 
 def find(name: str | None, root: Path) -> Path:

@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-import time
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def describe(root: Path) -> dict[str, Any]:
 
     names = gpus()
     return {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
         "device": names[0] if names else _cpu_name(),
         "gpus": names,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from .checks import Refused
 from .request import Request
 from .resume import changes, extends_epochs, is_finished, unfinished
 
-FOLDER_TIMEOUT = 30.0  # seconds that another runner may take to make its folder
+FOLDER_TIMEOUT = 30.0  # seconds that other runners may take to make their folders
 
 
 def find_folder(request: Request) -> ResultsDir | None:
@@ -44,34 +43,51 @@ def find_folder(request: Request) -> ResultsDir | None:
     return folder
 
 
-def prepare_folder(request: Request) -> ResultsDir:
-    """Return the folder to train into, made or brought up to date. The root of all results must be locked."""
-    folder = find_folder(request)  # another runner may have come in between
-    if folder is None:
-        folder = ResultsDir.create(request.root, request.preset)
-    if unfinished(folder, request.configs):
-        kconfig.save(request.symbols, folder.config)
-        write_plan(folder, request.configs, request.source, request.overrides, environment.describe(ROOT))
+@contextlib.contextmanager
+def open_folder(request: Request) -> Iterator[ResultsDir]:
+    """Hold the folder to train into, made or brought up to date, inside the `with` block.
+
+    Runners of other folders are not kept waiting. Only the first of those who join holds their folder.
+    Raises Refused where another runner is at these runs, or joins one that is at others.
+    """
+    with contextlib.ExitStack() as held:
+        with locked(request.root / ".lock", FOLDER_TIMEOUT):  # nobody trains with it: each holds it for moments
+            folder = prepare_folder(request, held)
+        yield folder
+
+
+def prepare_folder(request: Request, held: contextlib.ExitStack) -> ResultsDir:
+    """Find or make the folder, and lock it until `held` ends. The root of all results must be locked."""
+    folder = find_folder(request)
+    if folder is None and request.join:
+        refuse_other_runs(request)
+    folder = folder or ResultsDir.create(request.root, request.preset)
+    try:
+        held.enter_context(folder.lock())
+    except Locked as busy:
+        if not request.join:
+            raise Refused(
+                f"{busy}, which trains these runs: `make join` trains those that it has not begun, "
+                "`make RESULTS_DIR=...` all of them elsewhere"
+            ) from None
+        record_machine(folder, environment.describe(ROOT))
+    else:
+        if unfinished(folder, request.configs):
+            kconfig.save(request.symbols, folder.config)
+            write_plan(folder, request.configs, request.source, request.overrides, environment.describe(ROOT))
     return folder
 
 
-def join_folder(request: Request) -> ResultsDir:
-    """Return the folder that other runners train into; the first to come makes it.
-
-    Raises Refused if the other runners train other runs.
-    """
-    deadline = time.monotonic() + FOLDER_TIMEOUT
-    while True:
-        try:
-            with locked(request.root / ".lock"):
-                return prepare_folder(request)
-        except Locked as busy:
-            if folder := find_folder(request):
-                record_machine(folder, environment.describe(ROOT))
-                return folder
-            if time.monotonic() > deadline:
-                raise Refused(f"{busy} for other runs: join it with the same .config and the same NAME=value") from None
-        time.sleep(0.2)
+def refuse_other_runs(request: Request) -> None:
+    """Raise Refused where those who train the newest runs of this preset train others than are to be joined."""
+    newest = ResultsDir.newest(request.root, request.preset)
+    if newest is None:
+        return
+    try:
+        with newest.lock():
+            pass
+    except Locked as busy:
+        raise Refused(f"{busy} for other runs: join it with the same .config and the same NAME=value") from None
 
 
 def write_plan(
@@ -99,10 +115,11 @@ def write_plan(
 
 def record_machine(folder: ResultsDir, machine: dict[str, Any]) -> None:
     """Write environment.json. The machine of a later start is added to the first one: runs may come from both."""
-    with locked(folder.path / ".lock", wait=None):
-        if old := read_json(folder.environment):
-            machine = {**old, "resumed": [*old.get("resumed", []), machine]}
-        write_json(folder.environment, machine)
+    if old := read_json(folder.environment):
+        machine = {**old, "resumed": [*old.get("resumed", []), machine]}
+    else:
+        machine = {**machine, "time": ResultsDir.next_start(folder.path.parent)}
+    write_json(folder.environment, machine)
 
 
 def write_matrix(folder: ResultsDir, configs: list[RunConfig], source: Path, overrides: Mapping[str, str]) -> None:

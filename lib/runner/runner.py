@@ -9,32 +9,29 @@ from pathlib import Path
 
 from ..results.load import load
 from ..results.summary import write_summary
-from ..storage.locks import locked
 from ..storage.project import ROOT
 from ..storage.run_dir import STATES, ResultsDir
 from ..training.stop import StopSignals
 from .checks import automatic_jobs, check_datasets, check_machine, check_writable
-from .folder import find_folder, join_folder, prepare_folder
+from .folder import find_folder, open_folder
 from .live_table import ELSEWHERE, Row, display, print_line, silence
 from .request import Request
 from .resume import unfinished
 from .scheduler import Scheduler
 
 
-def train(request: Request) -> int:
-    """Check everything, then train what is left to train. Return the exit code.
+def train(request: Request) -> tuple[ResultsDir, int]:
+    """Check everything, then train what is left to train. Return the folder of the results and the exit code.
 
-    Raises Refused, or Locked where another runner has these runs, before anything is started.
+    Raises CommandError or Locked before anything is started.
     """
     folder = find_folder(request)
     if todo := unfinished(folder, request.configs) if folder else request.configs:
         check_machine(todo)
         check_datasets(todo)
     check_writable(request.root)
-    if request.join:
-        return run_all(join_folder(request), request)
-    with locked(request.root / ".lock"):
-        return run_all(prepare_folder(request), request)
+    with open_folder(request) as folder:
+        return folder, run_all(folder, request)
 
 
 def run_all(folder: ResultsDir, request: Request) -> int:

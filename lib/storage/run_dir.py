@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -113,15 +114,37 @@ class ResultsDir:
                 time.sleep(0.1)  # the name holds whole seconds
 
     @classmethod
-    def newest(cls, root: Path | str, preset: str | None = None) -> ResultsDir | None:
-        """The newest results folder (of one preset), None if there is none."""
+    def by_age(cls, root: Path | str, preset: str | None = None) -> list[ResultsDir]:
+        """Return the results folders in `root` (of one preset), the oldest first."""
         root = Path(root)
-        found = []
-        for path in root.iterdir() if root.is_dir() else ():
-            name = FOLDER.fullmatch(path.name)
-            if name and preset in (None, name["preset"]) and (path / "matrix.yaml").is_file():
-                found.append((name["stamp"], path))
-        return cls(max(found)[1]) if found else None
+        names = {path: FOLDER.fullmatch(path.name) for path in (root.iterdir() if root.is_dir() else ())}
+        folders = [cls(path) for path, name in names.items() if name and preset in (None, name["preset"])]
+        return sorted((folder for folder in folders if folder.path.is_dir()), key=lambda f: (f.started(), f.name))
+
+    @classmethod
+    def newest(cls, root: Path | str, preset: str | None = None) -> ResultsDir | None:
+        """Return the newest results folder (of one preset) that has its matrix.yaml, None if there is none."""
+        return next((folder for folder in reversed(cls.by_age(root, preset)) if folder.matrix.is_file()), None)
+
+    @classmethod
+    def next_start(cls, root: Path | str) -> str:
+        """Return the time to record for a matrix that starts now, in UTC: later than that of all others in `root`.
+
+        The wall clock may go back, and the names of folders hold local time: neither says which one is newer.
+        """
+        others = [folder.started() + 0.001 for folder in cls.by_age(root)[-1:]]
+        return datetime.fromtimestamp(max([time.time(), *others]), UTC).isoformat(timespec="milliseconds")
+
+    def started(self) -> float:
+        """Return when the matrix was started, in seconds since 1970: as recorded, else by the name of the folder."""
+        with contextlib.suppress(ValueError, OverflowError):
+            recorded = datetime.fromisoformat(str(read_json(self.environment).get("time")))
+            if recorded.year < 9999:  # a later one could still be recorded
+                return recorded.timestamp()
+        name = FOLDER.fullmatch(self.name)
+        with contextlib.suppress(ValueError, OverflowError):
+            return datetime.strptime(name["stamp"], "%Y%m%d-%H%M%S").timestamp() if name else 0.0
+        return 0.0
 
     def read_matrix(self) -> dict[str, Any]:
         """Return what matrix.yaml says about the whole folder; {} where it is missing or damaged."""
@@ -149,6 +172,6 @@ class ResultsDir:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
-    def lock(self, wait: float | None = 0.0) -> contextlib.AbstractContextManager[None]:
-        """Be the only runner of the matrices in this root (this folder and its siblings). Raises Locked."""
-        return locked(self.path.parent / ".lock", wait)
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Be the runner that waits for all runs of this folder, wherever they are trained. Raises Locked."""
+        return locked(self.path / ".lock")

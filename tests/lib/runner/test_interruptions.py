@@ -113,15 +113,16 @@ def test_a_signal_while_pictures_are_drawn_ends_quietly_too_and_the_drawing_with
         end(process)
 
 
-def test_a_second_runner_is_refused_and_told_who_is_there(tree):
+def test_a_second_runner_of_the_same_runs_is_refused_and_told_who_is_there_and_what_else_to_do(tree):
     behave(tree, {RUNS[0]: ["slow"]})
     process = start(tree, *THREE_RUNS)
     try:
         wait_for(lambda: running(tree, RUNS[0]))
-        for arguments in (THREE_RUNS, ["--continue"], ["--rerun", *THREE_RUNS]):
+        for arguments in (THREE_RUNS, ["--continue"]):
             code, out, err = run(tree, *arguments)
             assert code == 2 and out == ""
-            assert f"process {process.pid}" in err and len(err.splitlines()) == 1
+            assert f"{folders(tree)[0]} is in use by process {process.pid}" in err and len(err.splitlines()) == 1
+            assert "`make join`" in err and "RESULTS_DIR=" in err
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     finally:

@@ -109,7 +109,7 @@ def test_make_twice_at_once_and_in_parallel_trains_nothing_twice(tree):
     shutil.copy(ROOT / "Makefile", tree)
     shutil.copy(ROOT / "requirements.txt", tree)
     behave(tree, {run_id: ["slow"] for run_id in RUNS[:1]})
-    command = ["make", "-j8", "rerun", f"PYTHON={sys.executable}", *THREE_RUNS, "JOBS=1"]
+    command = ["make", "-j8", f"PYTHON={sys.executable}", *THREE_RUNS, "JOBS=1"]
     first = subprocess.Popen(command, cwd=tree, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         wait_for(lambda: running(tree, RUNS[0]))

@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from lib.storage.files import write_json
 from lib.storage.locks import Locked
 from lib.storage.project import ROOT
 from lib.storage.run_dir import ResultsDir, RunDir
@@ -103,6 +105,37 @@ def test_the_newest_folder_is_found_by_its_stamp_and_preset(tmp_path):
     of_preset = ResultsDir.newest(tmp_path, "lenet5-sgd")
     assert of_preset is not None and of_preset.name == "lenet5-sgd-20250601-000000"
     assert ResultsDir.newest(tmp_path, "quickstart") is None
+
+
+def test_the_newest_folder_is_the_one_whose_recorded_time_is_latest_whatever_its_name_says(tmp_path):
+    later = make(tmp_path, "m-20260101-000000")  # in a zone that is behind
+    earlier = make(tmp_path, "m-20260101-090000")
+    write_json(later.environment, {"time": "2026-01-01T08:00:00.000001+00:00"})
+    write_json(earlier.environment, {"time": "2026-01-01T09:00:00+0100"})  # as older versions wrote it
+    assert [folder.name for folder in ResultsDir.by_age(tmp_path)] == [earlier.name, later.name]
+    newest = ResultsDir.newest(tmp_path)
+    assert newest is not None and newest.name == later.name
+
+
+@pytest.mark.parametrize("recorded", ["2999-01-01T00:00:00.123456+00:00", "1999-01-01T00:00:00+00:00"])
+def test_a_new_start_is_later_than_all_before_it_though_the_clock_was_set_back(tmp_path, recorded):
+    folder = make(tmp_path, "m-20260101-000000")
+    write_json(folder.environment, {"time": recorded})
+    begun = time.time()
+    write_json(make(tmp_path, "m-20250101-000000").environment, {"time": ResultsDir.next_start(tmp_path)})
+    first, second = ResultsDir.by_age(tmp_path)
+    assert (first.name, second.name) == ("m-20260101-000000", "m-20250101-000000")
+    assert second.started() >= begun and second.started() > first.started()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", '{"time": 3}', '{"time": "soon"}', '{"time": "9999-12-31T23:59:59.999999"}']
+)
+def test_a_damaged_record_of_the_time_leaves_the_name(tmp_path, content):
+    folder = make(tmp_path, "m-20260101-000000")
+    folder.environment.write_text(content)
+    assert ResultsDir.by_age(tmp_path)[0].name == folder.name
+    assert ResultsDir.next_start(tmp_path)
 
 
 def test_two_folders_made_in_one_second_do_not_collide(tmp_path):
