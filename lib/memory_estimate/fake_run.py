@@ -35,7 +35,7 @@ from ..training.device import DTYPES
 BuildModel = Callable[[RunConfig, Data], nn.Module]
 
 NEVER = 1 << 60  # the step of the next mask update, while plain steps are rehearsed
-UNIT_SCORE_BIN = score_histogram.HALF // 2 + 0x3F80  # the bin that counts scores of 1.0
+UNIT_SCORE_BIN = score_histogram.NUM_BINS // 2 + 0x3F80  # the bin that counts scores of 1.0
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def one_update(prunes: AdamWPrune | MaskedPruner, schedule: CubicSchedule, stage
     if isinstance(prunes, AdamWPrune):
         prunes.regrowth = 0.0
     with torch.no_grad():
-        prunes._update_masks()
+        prunes.update_masks()
 
 
 def one_step(config: RunConfig, model: nn.Module, optimizer: torch.optim.Optimizer, pruner: Pruner) -> None:
@@ -213,8 +213,8 @@ def set_stage(optimizer: torch.optim.Optimizer, pruner: Pruner, stage: str) -> N
             pruner.masks = {name: torch.empty(size, dtype=torch.uint8) for name, size in sizes.items()}
         pruner.schedule = replace(pruner.schedule, start=NEVER, end=NEVER + 1)
     if isinstance(pruner, MovementPruner) and stage == "after":
-        pruner.learned.clear()
-        pruner.values.clear()
+        pruner.learned_scores.clear()
+        pruner.pruned_values.clear()
 
 
 def make_sparse(optimizer: AdamWPrune, sparsity: float, ended: bool) -> None:
@@ -226,6 +226,6 @@ def make_sparse(optimizer: AdamWPrune, sparsity: float, ended: bool) -> None:
             size = weight.numel()
             bits = torch.empty(masks.packed_size(size), dtype=torch.uint8)
             kept = spread(size, size - round(sparsity * size))
-            sparse_state.start_sparse(optimizer.state[weight], weight, bits, kept, bool(group["fused"]))
+            sparse_state.init_sparse(optimizer.state[weight], weight, bits, kept, bool(group["fused"]))
             if optimizer.mode == "lean" and not ended:
-                lean.start(weight, optimizer.state[weight])
+                lean.init_row_moments(weight, optimizer.state[weight])

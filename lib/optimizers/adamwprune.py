@@ -1,4 +1,4 @@
-"""AdamWPrune: AdamW that prunes by its own states and keeps none for the weights it has pruned."""
+"""Train and prune with AdamWPrune: AdamW that ranks weights by its moments and frees those of pruned weights."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from ..pruning.criteria import CRITERIA
 from ..pruning.pruner import check_floors
-from ..pruning.schedule import CubicSchedule, exchange_share
-from ..pruning.score_histogram import Update
+from ..pruning.schedule import CubicSchedule, exchange_fraction
+from ..pruning.score_histogram import MaskUpdate
 from ..pruning.selection import RANKINGS
 from . import checks, lean, mask_updates, memory_format, sparse_state, sparse_step, state_loading
 
@@ -19,7 +19,7 @@ MODES = ("gradual", "lean", "dynamic")
 
 
 class AdamWPrune(Optimizer):
-    r"""AdamW whose two moments also tell which weights to prune.
+    r"""Prune while training, by what AdamW keeps anyway: its two moments tell which weights matter least.
 
     A surviving weight takes the step of AdamW (Loshchilov & Hutter, arXiv 1711.05101)::
 
@@ -36,38 +36,56 @@ class AdamWPrune(Optimizer):
     ``step()`` does all of this. With ``sparsity=0`` it is ``torch.optim.AdamW``, bit for bit on CPU.
 
     Args:
-        params: parameters, named parameters or groups of either; messages use the names. A group's key ``prunable``
-            (bool) says whether its tensors are pruned; without it, tensors of two and more dimensions are.
-        lr: learning rate, at least 0.
-        betas: decay of the two moments, each in [0, 1).
-        eps: added to the root of the second moment, at least 0.
-        weight_decay: decoupled weight decay, at least 0. Parameters of one dimension (biases, norms) usually get a
-            group of their own with 0.
-        sparsity: share of the prunable weights that is zero in the end, in [0, 1).
-        start_step: optimizer step at which the ramp starts.
-        end_step: optimizer step at which the sparsity is reached; needed unless ``sparsity`` is 0. Leave a good part
-            of the training after it.
-        update_interval: steps between two mask updates.
-        criterion: ``fisher``, ``first_order``, ``movement`` or ``hybrid``, see ``lib/pruning/criteria.py``.
-        exponent: a of ``|w| * v_hat^a``, in [0, 1]; 0 ranks by magnitude.
-        ranking: ``global``, ``layer_adaptive``, ``uniform`` or ``erk``, see ``lib/pruning/selection.py``.
-        min_density: share of its weights that every layer keeps at least.
-        mode: ``gradual`` ramps up. ``lean`` ramps up too, but from the first step only as many weights as will survive
-            hold moments (see ``lean.py``), so that the peak of the memory is hardly above its end; it needs the
+        params (iterable): parameters, named parameters or groups of either; messages use the names. A group's key
+            ``prunable`` (bool) says whether its tensors are pruned; without it, tensors of two and more dimensions are.
+        lr (float or Tensor): learning rate, at least 0. Default: 1e-3.
+        betas (tuple of two floats): decay of the two moments, each in [0, 1). Default: (0.9, 0.999).
+        eps (float): added to the root of the second moment, at least 0. Default: 1e-8.
+        weight_decay (float): decoupled weight decay, at least 0. Parameters of one dimension (biases, norms) usually
+            get a group of their own with 0. Default: 1e-2.
+        sparsity (float): fraction of the prunable weights that is zero in the end, in [0, 1). Default: 0.
+        start_step (int): optimizer step at which the ramp starts. Default: 0.
+        end_step (int or None): optimizer step at which the sparsity is reached; needed unless ``sparsity`` is 0. Leave
+            a good part of the training after it. Default: None.
+        update_interval (int): optimizer steps between two mask updates. Default: 100.
+        criterion (str): ``fisher``, ``first_order``, ``movement`` or ``hybrid``, see ``pruning/criteria.py``.
+            Default: ``fisher``.
+        exponent (float): a of ``|w| * v_hat^a``, in [0, 1]; 0 ranks by magnitude. Default: 0.25.
+        ranking (str): ``global``, ``layer_adaptive``, ``uniform`` or ``erk``, see ``pruning/selection.py``.
+            Default: ``layer_adaptive``.
+        min_density (float): fraction of its weights that every layer keeps at least, in [0, 1]. Default: 0.01.
+        mode (str): ``gradual`` ramps up. ``lean`` ramps up too, but from the first step only as many weights as will
+            survive hold moments (see ``lean.py``), so that the peak of the memory is hardly above its end; it needs the
             criterion ``fisher`` and no regrowth. ``dynamic`` is sparse from the first step (the weights of largest
-            ``|w g|`` survive: SNIP, arXiv 1810.02340) and only exchanges weights after that, as regrowth says, so that
-            the peak of the memory is its end. It needs regrowth: without, the mask of the first step stays.
-        regrowth: share of the survivors exchanged at an update for the pruned weights of largest gradient, in [0, 0.5],
-            decaying to 0 along the ramp (RigL, arXiv 1911.11134). Both are looked for in all layers together, or in
-            each layer where ``ranking`` goes by shape. A regrown weight starts at zero with ``v_hat = g^2``, so that
-            its first steps are of ordinary size.
-        foreach, fused, maximize: as in ``torch.optim.AdamW``. With ``fused`` the step of pruned tensors is compiled as
-            well (C on the CPU, Triton on a GPU), where that can be built, and agrees to rounding.
-        schedule: a ready-made schedule, instead of ``sparsity``, ``start_step``, ``end_step`` and ``update_interval``.
+            ``|w g|`` survive: SNIP, arXiv 1810.02340) and only exchanges weights after that, as ``regrowth`` says, so
+            that the peak of the memory is its end. It needs regrowth: without, the mask of the first step stays.
+            Default: ``gradual``.
+        regrowth (float): fraction of the survivors exchanged at an update for the pruned weights of largest gradient,
+            in [0, 0.5], decaying to 0 along the ramp (RigL, arXiv 1911.11134). Both are looked for in all layers
+            together, or in each layer where ``ranking`` goes by shape. A regrown weight starts at zero with
+            ``v_hat = g^2``, so that its first steps are of ordinary size. Default: 0.
+        foreach, fused, maximize (bool): as in ``torch.optim.AdamW``. With ``fused`` the step of pruned tensors is
+            compiled as well (C on the CPU, Triton on a GPU), where that can be built, and agrees to rounding.
+        schedule (CubicSchedule or None): a ready-made schedule, instead of ``sparsity``, ``start_step``, ``end_step``
+            and ``update_interval``. Default: None.
+
+    Attributes:
+        schedule (CubicSchedule): when and how much is pruned.
+        steps (int): optimizer steps taken, the position in the schedule.
+        last_update (MaskUpdate or None): what the last mask update of this process did.
 
     Raises:
         ValueError: naming the argument and its range, or the tensor that cannot be pruned.
         RuntimeError: ``fused`` together with ``foreach``, or with tensors that it does not take.
+
+    Example::
+
+        optimizer = AdamWPrune(model.named_parameters(), lr=1e-3, sparsity=0.9, end_step=5000)
+        for images, labels in batches:
+            optimizer.zero_grad()
+            loss_of(model(images), labels).backward()
+            optimizer.step()
+        print(f"{optimizer.sparsity():.1%} of the prunable weights are zero")
     """
 
     def __init__(
@@ -93,14 +111,14 @@ class AdamWPrune(Optimizer):
         maximize: bool = False,
         schedule: CubicSchedule | None = None,
     ) -> None:
-        checks.adam(lr, betas, eps, weight_decay)
-        checks.ways(foreach, fused, lr)
-        checks.member("criterion", criterion, tuple(CRITERIA))
-        checks.member("ranking", ranking, RANKINGS)
-        checks.member("mode", mode, MODES)
-        checks.within("exponent", exponent, 0.0, 1.0)
-        checks.within("regrowth", regrowth, 0.0, 0.5)
-        checks.within("min_density", min_density, 0.0, 1.0)
+        checks.check_adam_args(lr, betas, eps, weight_decay)
+        checks.check_implementation(foreach, fused, lr)
+        checks.check_choice("criterion", criterion, tuple(CRITERIA))
+        checks.check_choice("ranking", ranking, RANKINGS)
+        checks.check_choice("mode", mode, MODES)
+        checks.check_range("exponent", exponent, 0.0, 1.0)
+        checks.check_range("regrowth", regrowth, 0.0, 0.5)
+        checks.check_range("min_density", min_density, 0.0, 1.0)
         if mode == "lean" and criterion != "fisher":
             raise ValueError(f"criterion must be fisher in lean mode, got {criterion!r}")
         if mode == "lean" and regrowth:
@@ -113,11 +131,11 @@ class AdamWPrune(Optimizer):
         elif sparsity or start_step or end_step is not None:
             raise ValueError("give either schedule or sparsity, start_step and end_step, not both")
         self.schedule = schedule
-        self.rule = mask_updates.Rule(CRITERIA[criterion], exponent, ranking, min_density)
+        self.rule = mask_updates.PruningRule(CRITERIA[criterion], exponent, ranking, min_density)
         self.mode = mode
         self.regrowth = regrowth
         self.steps = 0
-        self.latest: Update | None = None  # what the latest mask update of this process did, for pictures
+        self.last_update: MaskUpdate | None = None
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -129,10 +147,13 @@ class AdamWPrune(Optimizer):
             "prunable": None,
         }
         super().__init__(params, defaults)
-        check_floors([part.weight.numel() for part in self._parts()], schedule.final, min_density)
+        check_floors([tensor.size for tensor in self.prunable_tensors()], schedule.final, min_density)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As every optimizer's. A group with a tensor that AdamWPrune cannot work with is not added.
+        """Add a parameter group. One with a tensor that AdamWPrune cannot work with is not added.
+
+        Args:
+            param_group (dict): as for every optimizer, with the key ``prunable`` (bool) if wanted.
 
         Raises:
             RuntimeError: a tensor that ``fused`` does not take.
@@ -140,8 +161,8 @@ class AdamWPrune(Optimizer):
         """
         super().add_param_group(param_group)
         try:
-            checks.floating(self.param_groups[-1])
-            self._parts()
+            checks.check_floating(self.param_groups[-1])
+            self.prunable_tensors()
         except (RuntimeError, ValueError):
             self.param_groups.pop()
             raise
@@ -151,35 +172,43 @@ class AdamWPrune(Optimizer):
         """Take one optimizer step, and prune if the schedule says so.
 
         Args:
-            closure: reevaluates the model and returns the loss (optional).
+            closure (callable, optional): reevaluates the model and returns the loss.
+
+        Returns:
+            What ``closure`` returned, or None.
+
+        Raises:
+            NotFinite: a score is NaN or infinite at a mask update, so that weights cannot be ranked.
+            RuntimeError: a gradient is sparse.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         if self.steps == 0 and self.mode != "gradual" and self.schedule.final:
-            mask_updates.start(self._parts(), self.rule, self.schedule.final, dynamic=self.mode == "dynamic")
+            mask_updates.init_moments(
+                self.prunable_tensors(), self.rule, self.schedule.final, dynamic=self.mode == "dynamic"
+            )
         for group in self.param_groups:
             self._step_group(group)
         self.steps += 1
-        self._update_masks()
+        is_due = self.schedule.is_update if self.mode == "gradual" else self.schedule.is_early_update
+        if is_due(self.steps):
+            self.update_masks()
         return loss
 
     def sparsity(self) -> float:
-        """Share of the prunable weights that is pruned, between 0 and 1."""
-        parts = self._parts()
-        size = sum(part.weight.numel() for part in parts)
-        return 1.0 - sum(map(self._survivors, parts)) / size if size else 0.0
+        """Return the fraction of the prunable weights that is pruned, between 0 and 1."""
+        tensors = self.prunable_tensors()
+        size = sum(tensor.size for tensor in tensors)
+        return 1.0 - sum(tensor.num_survivors for tensor in tensors) / size if size else 0.0
 
     def layer_densities(self) -> list[float]:
-        """Share of surviving weights of each prunable tensor, in the order of the parameter groups."""
-        return [self._survivors(part) / part.weight.numel() for part in self._parts()]
-
-    def _survivors(self, part: mask_updates.Part) -> int:
-        return lean.survivors(part.weight) if "row_avg_sq" in part.state else part.held
+        """Return the fraction of surviving weights of each prunable tensor, in the order of the parameter groups."""
+        return [tensor.num_survivors / tensor.size for tensor in self.prunable_tensors()]
 
     def memory_bytes(self) -> dict[str, int]:
-        """Bytes of ``optimizer_state`` (moments, step counts) and ``pruning_state`` (masks), from the live tensors."""
+        """Return the bytes of ``optimizer_state`` (moments, steps) and ``pruning_state`` (masks) of live tensors."""
         total = {"optimizer_state": 0, "pruning_state": 0}
         for state in self.state.values():
             for name, value in state.items():
@@ -189,7 +218,7 @@ class AdamWPrune(Optimizer):
         return total
 
     def state_dict(self) -> dict[str, Any]:
-        """As every optimizer's; as small as the states. ``steps`` is the position in the schedule."""
+        """Return the state as every optimizer does, with ``steps``, the position in the schedule, and ``mode``."""
         return super().state_dict() | {"steps": self.steps, "mode": self.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -211,47 +240,47 @@ class AdamWPrune(Optimizer):
                 for weight, index in zip(group["params"], saved["params"], strict=True):
                     if state := self.state[weight]:  # a tensor that has not been stepped yet has none
                         source = state_dict["state"].get(index, state)
-                        state_loading.take_up(weight, state, group, source)
+                        state_loading.restore(weight, state, group, source)
         except Exception:
             self.state, self.param_groups = before
             raise
         self.steps = steps
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copy and pickle: the base class knows of nothing but groups and states."""
-        ours = ("schedule", "rule", "mode", "regrowth", "steps", "latest")
-        return super().__getstate__() | {name: getattr(self, name) for name in ours}
+        """Return what copy and pickle need: the base class knows of groups and states alone."""
+        names = ("schedule", "rule", "mode", "regrowth", "steps", "last_update")
+        return super().__getstate__() | {name: getattr(self, name) for name in names}
 
-    def _parts(self) -> list[mask_updates.Part]:
-        """The prunable tensors, each once. ValueError if one of them cannot be pruned, should it come to that."""
-        parts: dict[Tensor, mask_updates.Part] = {}
+    def prunable_tensors(self) -> list[mask_updates.PrunableTensor]:
+        """Return the prunable tensors, each once. ValueError if one cannot be pruned, should it come to that."""
+        tensors: dict[Tensor, mask_updates.PrunableTensor] = {}
         for group in self.param_groups:
             for weight in group["params"]:
-                if _prunable(weight, group) and weight.requires_grad and weight.numel():
+                if _is_prunable(weight, group) and weight.requires_grad and weight.numel():
                     if self.schedule.final:
-                        checks.prunable(weight, group)
-                    parts[weight] = mask_updates.Part(weight, self.state[weight], group)
-        return list(parts.values())
+                        checks.check_prunable(weight, group)
+                    tensors[weight] = mask_updates.PrunableTensor(weight, self.state[weight], group)
+        return list(tensors.values())
 
-    def _update_masks(self) -> None:
-        """What the schedule asks for after the step just taken."""
+    @torch.no_grad()
+    def update_masks(self) -> None:
+        """Prune to what the schedule asks for after ``steps`` steps. ``step`` calls this where an update is due."""
         schedule, sparsity = self.schedule, self.schedule.sparsity(self.steps)
-        due = schedule.is_update if self.mode == "gradual" else schedule.is_early_update
-        if not due(self.steps):
+        tensors = [tensor for tensor in self.prunable_tensors() if "exp_avg" in tensor.state]
+        if not tensors:
             return
-        parts = [part for part in self._parts() if "exp_avg" in part.state]
-        if not parts:
-            return
-        for part in parts:
-            if part.weight.dim() == 4:  # had no gradient to step by, perhaps, since its memory order has changed
-                memory_format.follow(part.weight, part.state)
+        for tensor in tensors:
+            if tensor.weight.dim() == 4:  # had no gradient to step by, perhaps, since its memory order has changed
+                memory_format.match(tensor.weight, tensor.state)
         if self.mode == "lean":
             last = self.steps == schedule.end
-            self.latest = mask_updates.hand_over(parts, self.rule, sparsity, schedule.final, self.steps, last)
+            self.last_update = mask_updates.reassign_moments(
+                tensors, self.rule, sparsity, schedule.final, self.steps, last
+            )
         else:
-            exchange = exchange_share(self.regrowth, schedule.progress(self.steps))
-            self.latest = mask_updates.prune(parts, self.rule, sparsity, exchange, self.steps)
-        if self.steps == schedule.end and any(part.weight.is_cuda for part in parts):
+            exchange = exchange_fraction(self.regrowth, schedule.progress(self.steps))
+            self.last_update = mask_updates.prune(tensors, self.rule, sparsity, exchange, self.steps)
+        if self.steps == schedule.end and any(tensor.weight.is_cuda for tensor in tensors):
             torch.cuda.empty_cache()  # what the ramp has freed goes back to the device, for others to use
 
     def _state_of(self, weight: Tensor, group: dict[str, Any]) -> dict[str, Any]:
@@ -259,8 +288,8 @@ class AdamWPrune(Optimizer):
         if state:
             return state
         ramp_ahead = self.schedule.final > 0.0 and self.steps < self.schedule.end
-        if self.mode == "lean" and ramp_ahead and _prunable(weight, group) and weight.numel():
-            lean.start_late(weight, state, bool(group["fused"]))
+        if self.mode == "lean" and ramp_ahead and _is_prunable(weight, group) and weight.numel():
+            lean.init_late(weight, state, bool(group["fused"]))
         else:
             device = weight.device if group["fused"] else torch.device("cpu")  # as torch's AdamW has it
             state["step"] = torch.zeros((), dtype=torch.float32, device=device)
@@ -269,31 +298,31 @@ class AdamWPrune(Optimizer):
         return state
 
     def _step_group(self, group: dict[str, Any]) -> None:
-        """AdamW's own step: for all dense parameters at once, for the compact ones slice by slice."""
+        """Take AdamW's own step: for all dense parameters at once, for the compact ones slice by slice."""
         dense: list[tuple[Tensor, ...]] = []
         pruned: list[tuple[Tensor, sparse_state.State]] = []
         for weight in group["params"]:
-            slope = weight.grad
-            if slope is None:
+            grad = weight.grad
+            if grad is None:
                 continue
-            checks.dense_gradient(weight, group)
+            checks.check_dense_gradient(weight, group)
             state = self._state_of(weight, group)
             if weight.dim() == 4:
-                memory_format.follow(weight, state)
+                memory_format.match(weight, state)
             if "mask" in state:
                 pruned.append((weight, state))
                 continue
-            if group["fused"] and slope.stride() != weight.stride():
-                slope = sparse_state.gradient(weight)  # torch's kernel goes through memory without a look at strides
-            dense.append((weight, slope, state["exp_avg"], state["exp_avg_sq"], state["step"]))
+            if group["fused"] and grad.stride() != weight.stride():
+                grad = sparse_state.gradient(weight)  # torch's kernel goes through memory without a look at strides
+            dense.append((weight, grad, state["exp_avg"], state["exp_avg_sq"], state["step"]))
         if dense:
             sparse_step.adamw_step(group, *(list(column) for column in zip(*dense, strict=True)))
-        if alone := [(weight, state) for weight, state in pruned if "row_avg_sq" not in state]:
-            sparse_step.step(alone, group)
+        if without_rows := [(weight, state) for weight, state in pruned if "row_avg_sq" not in state]:
+            sparse_step.step(without_rows, group)
         if with_rows := [(weight, state) for weight, state in pruned if "row_avg_sq" in state]:
             lean.step(with_rows, group, self.steps + 1)
 
 
-def _prunable(weight: Tensor, group: dict[str, Any]) -> bool:
+def _is_prunable(weight: Tensor, group: dict[str, Any]) -> bool:
     chosen = group.get("prunable")
     return weight.dim() >= 2 if chosen is None else bool(chosen)

@@ -1,4 +1,4 @@
-"""What AdamWPrune does not take: arguments and tensors, each refused in one sentence before anything is trained."""
+"""Refuse what AdamWPrune does not take: arguments and tensors, each in one sentence before anything is trained."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 from ..pruning import masks
 
 
-def adam(lr: float | Tensor, betas: Sequence[float], eps: float, weight_decay: float) -> None:
-    """The arguments that AdamW has too. ValueError names the one that is wrong, and its range."""
+def check_adam_args(lr: float | Tensor, betas: Sequence[float], eps: float, weight_decay: float) -> None:
+    """Raise ValueError for an argument that AdamW has too, naming it and its range."""
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise ValueError(f"a lr that is a Tensor must have 1 element, got {lr.numel()}")
-    within("lr", float(lr), 0.0, float("inf"))
-    within("eps", eps, 0.0, float("inf"))
-    within("weight_decay", weight_decay, 0.0, float("inf"))
+    check_range("lr", float(lr), 0.0, float("inf"))
+    check_range("eps", eps, 0.0, float("inf"))
+    check_range("weight_decay", weight_decay, 0.0, float("inf"))
     for index, beta in enumerate(betas):
         if isinstance(beta, Tensor):
             raise ValueError(f"betas[{index}] must be a number, got a Tensor")
@@ -25,59 +25,59 @@ def adam(lr: float | Tensor, betas: Sequence[float], eps: float, weight_decay: f
             raise ValueError(f"betas[{index}] must be in [0, 1), got {beta}")
 
 
-def ways(foreach: bool | None, fused: bool | None, lr: float | Tensor) -> None:
-    """How the step is to be taken. Errors are those of torch's AdamW."""
+def check_implementation(foreach: bool | None, fused: bool | None, lr: float | Tensor) -> None:
+    """Raise the errors of torch's AdamW for implementations that cannot be combined."""
     if fused and foreach:
         raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
     if foreach and isinstance(lr, Tensor):
         raise ValueError("lr as a Tensor is not supported for foreach=True")
 
 
-def within(name: str, value: float, low: float, high: float) -> None:
-    """ValueError unless ``low <= value <= high`` and it is finite."""
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise ValueError unless ``low <= value <= high`` and it is finite."""
     if not low <= value <= high or value == float("inf"):
         raise ValueError(f"{name} must be in [{low:g}, {high:g}], got {value}")
 
 
-def member(name: str, value: str, allowed: Sequence[str]) -> None:
-    """ValueError unless the value is one of those allowed."""
+def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise ValueError unless the value is one of those allowed."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
-def floating(group: dict[str, Any]) -> None:
-    """With ``fused`` all tensors of a group must be of real numbers, as for torch's AdamW. RuntimeError names one."""
+def check_floating(group: dict[str, Any]) -> None:
+    """Raise RuntimeError, naming a tensor that is not of real numbers, for a group with ``fused``, as torch's AdamW."""
     for weight in group["params"] if group["fused"] else ():
         if weight.requires_grad and not weight.is_floating_point():
             raise RuntimeError(f"fused=True needs floating point tensors, but {label(weight, group)} is {weight.dtype}")
 
 
-def prunable(weight: Tensor, group: dict[str, Any]) -> None:
-    """ValueError, naming the tensor, if it cannot be pruned."""
+def check_prunable(weight: Tensor, group: dict[str, Any]) -> None:
+    """Raise ValueError, naming the tensor, if it cannot be pruned."""
     if not weight.is_floating_point():
-        why = f"is {weight.dtype}, and only floating point weights are ranked"
+        reason = f"is {weight.dtype}, and only floating point weights are ranked"
     elif weight.dim() == 0:
-        why = "has no dimensions, and a single number is not pruned"
+        reason = "has no dimensions, and a single number is not pruned"
     elif not masks.is_dense(weight):
-        why = f"has strides {weight.stride()}, and only contiguous or channels_last weights are pruned"
+        reason = f"has strides {weight.stride()}, and only contiguous or channels_last weights are pruned"
     else:
         return
-    raise ValueError(f"{label(weight, group)} {why}; put it into a parameter group with prunable=False")
+    raise ValueError(f"{label(weight, group)} {reason}; put it into a parameter group with prunable=False")
 
 
-def dense_gradient(weight: Tensor, group: dict[str, Any]) -> None:
-    """RuntimeError, naming the tensor, if its gradient is sparse, as torch's AdamW has it."""
+def check_dense_gradient(weight: Tensor, group: dict[str, Any]) -> None:
+    """Raise RuntimeError, naming the tensor, if its gradient is sparse, as torch's AdamW does."""
     if weight.grad is not None and weight.grad.layout != torch.strided:
         raise RuntimeError(f"AdamWPrune does not support sparse gradients, but that of {label(weight, group)} is one")
 
 
 def label(weight: Tensor, group: dict[str, Any]) -> str:
-    """What messages call a tensor: by its name, if it was given with one, else by its shape."""
+    """Return what messages call a tensor: its name, if it was given with one, else its shape."""
     name = name_of(weight, group)
     return f"tensor {name}" if name else f"a tensor of shape {tuple(weight.shape)}"
 
 
 def name_of(weight: Tensor, group: dict[str, Any]) -> str | None:
-    """A tensor's name, if the optimizer was given named parameters."""
+    """Return a tensor's name, if the optimizer was given named parameters."""
     names = group.get("param_names", [None] * len(group["params"]))
-    return next(name for name, other in zip(names, group["params"], strict=True) if other is weight)
+    return next(name for name, param in zip(names, group["params"], strict=True) if param is weight)

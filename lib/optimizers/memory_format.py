@@ -1,4 +1,4 @@
-"""The memory order of a weight and of the state that AdamWPrune holds for it: row-major or channels_last."""
+"""Keep AdamWPrune's state in the memory order of its weight: row-major or channels_last."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def is_channels_last(weight: Tensor) -> bool:
+    """Return whether a dense weight lies in memory as channels_last."""
     return not weight.is_contiguous()
 
 
-def follow(weight: Tensor, state: State) -> None:
-    """Reorder a state that was made for the other memory order than the weight has now, and leave others alone."""
+def match(weight: Tensor, state: State) -> None:
+    """Reorder a state, in place, that was made for another memory order than the weight has now."""
     if "mask" not in state:
         for name in MOMENTS:
             if state[name].stride() != weight.stride():
                 state[name] = torch.empty_like(weight).copy_(state[name])
     elif state["channels_last"] != is_channels_last(weight):
         size = weight.numel()
-        alive = masks.unpack(state["mask"], 0, size)
+        keep = masks.unpack(state["mask"], 0, size)
         order = _other_order(torch.arange(size, device=weight.device), weight)
         for name in MOMENTS:
             dense = torch.zeros(size, dtype=state[name].dtype, device=weight.device)
-            dense[alive] = state[name]
-            state[name] = dense[order][alive[order]]
-        state["mask"] = masks.pack(alive[order])
+            dense[keep] = state[name]
+            state[name] = dense[order][keep[order]]
+        state["mask"] = masks.pack(keep[order])
         state["kept"] = masks.counts(state["mask"], size).tolist()
         state["channels_last"] = is_channels_last(weight)
 
 
 def _other_order(index: Tensor, weight: Tensor) -> Tensor:
-    """Positions, in the memory order that ``weight`` does not have, of its elements in the order it has."""
+    """Return the positions, in the memory order that ``weight`` does not have, of its elements in the order it has."""
     out, inner, height, width = weight.shape
     if is_channels_last(weight):
         return index.view(out, inner, height, width).permute(0, 2, 3, 1).reshape(-1)

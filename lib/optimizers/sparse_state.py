@@ -1,7 +1,7 @@
-"""Adam's state for the surviving weights only: what AdamWPrune does to one weight tensor.
+"""Hold Adam's moments for some weights of a tensor only: what AdamWPrune keeps for one pruned tensor.
 
-A pruned tensor's state holds ``mask`` (one bit a weight, in memory order), ``exp_avg`` and ``exp_avg_sq`` (one value a
-survivor, in the same order), ``step``, ``kept`` (survivors per slice, so that a GPU need not be asked) and
+A pruned tensor's state holds ``mask`` (one bit a weight, in memory order), ``exp_avg`` and ``exp_avg_sq`` (one value
+for each set bit, in the same order), ``step``, ``kept`` (set bits per slice, so that a GPU need not be asked) and
 ``channels_last`` (the memory order). All work goes slice by slice, so that temporaries stay far below one large layer.
 """
 
@@ -18,85 +18,32 @@ from ..pruning import masks
 from . import memory_format
 
 State = dict[str, Any]
-Fresh = Callable[[int, int], Tensor]  # second moments of the weights between two places, should they join now
+InitialSquares = Callable[[int, int], Tensor]  # second moments to start with, for the weights between two positions
 
 
-def drop(weight: Tensor, state: State, keeps: Iterator[Tensor]) -> Tensor:
-    """New bits: of the survivors only those that ``keeps`` (booleans per slice of survivors) keeps."""
-    parts = []
-    for (start, stop, first, last), keep in zip(bounds(weight, state), keeps, strict=True):
-        if cpu.supports(weight):
-            parts.append(cpu.repack_mask(slice_bits(state.get("mask"), start, stop), keep, stop - start))
-            continue
-        if "mask" in state:
-            booleans = torch.zeros(stop - start, dtype=torch.bool, device=weight.device)
-            keep = booleans.index_copy_(0, masks.positions(state["mask"], start, stop, last - first), keep)
-        parts.append(masks.pack(keep))
-    return torch.cat(parts)
-
-
-def set_bits(bits: Tensor, weight: Tensor, state: State, grown: Iterator[Tensor]) -> None:
-    """Set, in place, the bits of those pruned weights that ``grown`` (booleans per slice of pruned ones) chooses."""
-    for (start, stop, first, last), chosen in zip(bounds(weight, state), grown, strict=True):
-        booleans = masks.unpack(bits, start, stop)
-        booleans.index_copy_(0, pruned_indices(state, start, stop, last - first), chosen)
-        bits[start // 8 : masks.packed_size(stop)] = masks.pack(booleans)
-
-
-def regrown(weight: Tensor, state: State, beta2: float) -> Fresh:
-    """Pruned weights that come back start with ``v_hat = g^2``."""
-    slope = masks.flat(gradient(weight))
-    return lambda start, stop: slope[start:stop].square() * (1 - beta2 ** state["step"])
-
-
-def start_sparse(state: State, weight: Tensor, bits: Tensor, kept: list[int], fused: bool) -> None:
-    """State of a tensor of which only some weights hold moments from the first step on."""
-    number = sum(kept)
+def init_sparse(state: State, weight: Tensor, bits: Tensor, kept: list[int], fused: bool) -> None:
+    """Fill the state of a tensor of which only the weights in the mask hold moments, before its first step."""
+    count = sum(kept)
     state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device if fused else "cpu")
-    state["exp_avg"] = torch.zeros(number, dtype=weight.dtype, device=weight.device)
-    state["exp_avg_sq"] = torch.zeros(number, dtype=weight.dtype, device=weight.device)
+    state["exp_avg"] = torch.zeros(count, dtype=weight.dtype, device=weight.device)
+    state["exp_avg_sq"] = torch.zeros(count, dtype=weight.dtype, device=weight.device)
     set_mask(state, weight, bits, kept)
 
 
 def full_mask(weight: Tensor) -> tuple[Tensor, list[int]]:
-    """Bits of a tensor of which all weights hold moments, and their number in each slice."""
+    """Return the mask of a tensor of which all weights hold moments, and the number of set bits in each slice."""
     bits = masks.pack(torch.ones(weight.numel(), dtype=torch.bool, device=weight.device))
-    return bits, [last - first for first, last in masks.slices(weight.numel())]
+    return bits, [stop - start for start, stop in masks.slices(weight.numel())]
 
 
-def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], fresh: Fresh | None) -> None:
-    """Carry the moments over to a new mask and free those that it does not keep.
-
-    A weight that the old mask did not keep starts with ``m = 0`` and the second moment that ``fresh`` gives; without
-    ``fresh`` there is no such weight.
-    """
-    for name in ("exp_avg", "exp_avg_sq"):  # one after the other: only one of them exists twice at a time
-        old, new = flat_moment(state[name]), torch.empty(sum(kept), dtype=weight.dtype, device=weight.device)
-        begin = 0
-        for (start, stop, first, last), number in zip(bounds(weight, state), kept, strict=True):
-            dense = old[first:last]
-            if fresh is None and cpu.supports(dense) and cpu.supports(new):
-                before, after = slice_bits(state.get("mask"), start, stop), slice_bits(bits, start, stop)
-                assert after is not None
-                cpu.gather_kept(before, after, dense, new[begin : begin + number])
-                begin += number
-                continue
-            if "mask" in state:
-                where = masks.positions(state["mask"], start, stop, last - first)
-                joined = torch.zeros(stop - start, dtype=old.dtype, device=old.device)
-                if fresh is not None and name == "exp_avg_sq":
-                    joined += fresh(start, stop)
-                dense = joined.index_copy_(0, where, dense)
-                del where  # eight bytes a survivor
-            survivors = masks.positions(bits, start, stop, number)
-            torch.index_select(dense, 0, survivors, out=new[begin : begin + number])
-            begin += number
-        state[name] = new
-    set_mask(state, weight, bits, kept)
+def set_mask(state: State, weight: Tensor, bits: Tensor, kept: list[int]) -> None:
+    """Store a mask and what is known about it: set bits per slice, memory order."""
+    state["mask"], state["kept"] = bits, kept
+    state["channels_last"] = memory_format.is_channels_last(weight)
 
 
 def bounds(weight: Tensor, state: State) -> Iterator[tuple[int, int, int, int]]:
-    """Bounds of each slice in the weight and, of its survivors, in the moments."""
+    """Yield the bounds of each slice in the weight and, of the weights that hold moments, in the moments."""
     first = 0
     for index, (start, stop) in enumerate(masks.slices(weight.numel())):
         last = first + (state["kept"][index] if "mask" in state else stop - start)
@@ -105,18 +52,12 @@ def bounds(weight: Tensor, state: State) -> Iterator[tuple[int, int, int, int]]:
 
 
 def slice_bits(bits: Tensor | None, start: int, stop: int) -> Tensor | None:
-    """The bytes of a mask that hold a slice; None where there is no mask yet."""
+    """Return the bytes of a mask that hold a slice; None where there is no mask yet."""
     return None if bits is None else bits[start // 8 : masks.packed_size(stop)]
 
 
-def set_mask(state: State, weight: Tensor, bits: Tensor, kept: list[int]) -> None:
-    """Take up a mask and what is told of it: survivors per slice, memory order."""
-    state["mask"], state["kept"] = bits, kept
-    state["channels_last"] = memory_format.is_channels_last(weight)
-
-
 def pruned_indices(state: State, start: int, stop: int, kept: int) -> Tensor:
-    """Positions of the pruned weights of a slice, of which so many are kept, so that a GPU need not be waited for."""
+    """Return the positions of a slice's pruned weights; ``kept`` tells their number, so that no GPU is waited for."""
     pruned = masks.unpack(state["mask"], start, stop).logical_not_()
     if pruned.is_cuda:
         return torch.nonzero_static(pruned, size=stop - start - kept).view(-1)
@@ -124,13 +65,72 @@ def pruned_indices(state: State, start: int, stop: int, kept: int) -> Tensor:
 
 
 def flat_moment(moment: Tensor) -> Tensor:
+    """Return a moment as a vector in memory order, dense ones too."""
     return moment if moment.dim() == 1 else masks.flat(moment)
 
 
 def gradient(weight: Tensor) -> Tensor:
-    """The gradient in the weight's memory order."""
-    slope = weight.grad
-    assert slope is not None
-    if slope.stride() != weight.stride():
-        slope = torch.empty_like(weight).copy_(slope)
-    return slope.detach()
+    """Return the gradient in the weight's memory order."""
+    grad = weight.grad
+    assert grad is not None
+    if grad.stride() != weight.stride():
+        grad = torch.empty_like(weight).copy_(grad)
+    return grad.detach()
+
+
+def narrow_mask(weight: Tensor, state: State, keep: Iterator[Tensor]) -> Tensor:
+    """Return the bits of only those survivors that ``keep`` (booleans per slice of survivors) keeps."""
+    packed = []
+    for (start, stop, first, last), booleans in zip(bounds(weight, state), keep, strict=True):
+        if cpu.supports(weight):
+            packed.append(cpu.repack_mask(slice_bits(state.get("mask"), start, stop), booleans, stop - start))
+            continue
+        if "mask" in state:
+            everywhere = torch.zeros(stop - start, dtype=torch.bool, device=weight.device)
+            indices = masks.positions(state["mask"], start, stop, last - first)
+            booleans = everywhere.index_copy_(0, indices, booleans)
+        packed.append(masks.pack(booleans))
+    return torch.cat(packed)
+
+
+def add_to_mask(bits: Tensor, weight: Tensor, state: State, regrow: Iterator[Tensor]) -> None:
+    """Set, in place, the bits of those pruned weights that ``regrow`` (booleans per slice of pruned ones) chooses."""
+    for (start, stop, first, last), chosen in zip(bounds(weight, state), regrow, strict=True):
+        booleans = masks.unpack(bits, start, stop)
+        booleans.index_copy_(0, pruned_indices(state, start, stop, last - first), chosen)
+        bits[start // 8 : masks.packed_size(stop)] = masks.pack(booleans)
+
+
+def squared_gradients(weight: Tensor, state: State, beta2: float) -> InitialSquares:
+    """Return second moments for weights that are regrown, so that they start with ``v_hat = g^2``."""
+    flat_grad = masks.flat(gradient(weight))
+    return lambda start, stop: flat_grad[start:stop].square() * (1 - beta2 ** state["step"])
+
+
+def rebuild(weight: Tensor, state: State, bits: Tensor, kept: list[int], initial: InitialSquares | None) -> None:
+    """Carry the moments over to a new mask and free those that it does not keep.
+
+    A weight that the old mask did not keep starts with ``m = 0`` and the second moment that ``initial`` gives; without
+    ``initial`` there is no such weight.
+    """
+    for name in ("exp_avg", "exp_avg_sq"):  # one after the other: only one of them exists twice at a time
+        old, new = flat_moment(state[name]), torch.empty(sum(kept), dtype=weight.dtype, device=weight.device)
+        begin = 0
+        for (start, stop, first, last), count in zip(bounds(weight, state), kept, strict=True):
+            moments, out = old[first:last], new[begin : begin + count]
+            begin += count
+            if initial is None and cpu.supports(moments) and cpu.supports(new):
+                before, after = slice_bits(state.get("mask"), start, stop), slice_bits(bits, start, stop)
+                assert after is not None
+                cpu.gather_kept(before, after, moments, out)
+                continue
+            if "mask" in state:
+                indices = masks.positions(state["mask"], start, stop, last - first)
+                dense = torch.zeros(stop - start, dtype=old.dtype, device=old.device)
+                if initial is not None and name == "exp_avg_sq":
+                    dense += initial(start, stop)
+                moments = dense.index_copy_(0, indices, moments)
+                del indices  # eight bytes a survivor
+            torch.index_select(moments, 0, masks.positions(bits, start, stop, count), out=out)
+        state[name] = new
+    set_mask(state, weight, bits, kept)

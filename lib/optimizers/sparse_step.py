@@ -12,22 +12,21 @@ from torch.optim.adamw import adamw
 
 from ..kernels import cpu
 from ..pruning import masks
-from . import sparse_state
-from .sparse_state import State
+from .sparse_state import State, bounds, gradient
 
 
 def adamw_step(
     group: dict[str, Any],
     weights: list[Tensor],
-    gradients: list[Tensor],
+    grads: list[Tensor],
     exp_avgs: list[Tensor],
     exp_avg_sqs: list[Tensor],
     steps: list[Tensor],
 ) -> None:
-    """torch's own AdamW update with the settings of a parameter group, in place."""
+    """Take torch's own AdamW step with the settings of a parameter group, in place."""
     adamw(
         weights,
-        gradients,
+        grads,
         exp_avgs,
         exp_avg_sqs,
         [],
@@ -46,38 +45,38 @@ def adamw_step(
 
 
 def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any]) -> None:
-    """AdamW's update of the survivors of pruned tensors, each given with its state, in place.
+    """Take AdamW's step for the survivors of pruned tensors, each given with its state, in place.
 
-    With ``fused`` compiled code does this in one go, where it can be built: C on the CPU, Triton on a GPU.
+    With ``fused`` compiled code takes the whole step, where it can be built: C on the CPU, Triton on a GPU.
     """
     compiled: list[cpu.Slice] = []
     on_gpus: dict[torch.device, list[tuple[Tensor, Tensor, State]]] = {}
-    gradients = []  # kept alive until the step is done
+    grads = []  # kept alive until the step is done
     for weight, state in tensors:
-        vector, slope = masks.flat(weight.detach()), masks.flat(sparse_state.gradient(weight))
-        held = (vector, slope, state["exp_avg"], state["exp_avg_sq"])
-        if group["fused"] and all(map(cpu.supports, held)):
+        flat_weight, flat_grad = masks.flat(weight.detach()), masks.flat(gradient(weight))
+        operands = (flat_weight, flat_grad, state["exp_avg"], state["exp_avg_sq"])
+        if group["fused"] and all(map(cpu.supports, operands)):
             state["step"] += 1
-            gradients.append(slope)
-            compiled += compiled_slices(vector, slope, weight, state, group)
-        elif group["fused"] and on_gpu(*held, state["step"]):
-            on_gpus.setdefault(weight.device, []).append((vector, slope, state))
+            grads.append(flat_grad)
+            compiled += compiled_slices(flat_weight, flat_grad, weight, state, group)
+        elif group["fused"] and triton_supports(*operands, state["step"]):
+            on_gpus.setdefault(weight.device, []).append((flat_weight, flat_grad, state))
         else:
-            _step(vector, slope, weight, state, group)
+            torch_step(flat_weight, flat_grad, weight, state, group)
     if compiled:
         cpu.step(compiled)
-    for parts in on_gpus.values():
-        triton_step().step(parts, group)
+    for on_gpu in on_gpus.values():
+        triton_step().step(on_gpu, group)
 
 
-def on_gpu(*tensors: Tensor) -> bool:
-    """Whether the kernels of ``triton_step`` take these."""
+def triton_supports(*tensors: Tensor) -> bool:
+    """Return whether the kernels of ``triton_step`` take these tensors."""
     return tensors[0].is_cuda and triton_step() is not None and triton_step().supports(*tensors)
 
 
 @cache
 def triton_step() -> Any:
-    """``lib.kernels.triton_step``, imported when a GPU first needs it; None where Triton is missing."""
+    """Return ``lib.kernels.triton_step``, imported when a GPU first needs it; None where Triton is missing."""
     try:
         from ..kernels import triton_step as kernels
     except ImportError:
@@ -86,30 +85,30 @@ def triton_step() -> Any:
 
 
 def compiled_slices(
-    vector: Tensor, slope: Tensor, weight: Tensor, state: State, group: dict[str, Any]
+    flat_weight: Tensor, flat_grad: Tensor, weight: Tensor, state: State, group: dict[str, Any]
 ) -> Iterator[cpu.Slice]:
-    """Addresses of each slice's weights, gradients, moments and bits."""
+    """Yield the addresses of each slice's weights, gradients, moments and bits."""
     settings = cpu.settings(int(state["step"].item()), group)
-    w, g, m, v = (t.data_ptr() for t in (vector, slope, state["exp_avg"], state["exp_avg_sq"]))
-    bits, item = state["mask"].data_ptr(), vector.element_size()
-    for start, stop, first, _ in sparse_state.bounds(weight, state):
-        before, survivors = item * start, item * first
-        addresses = (w + before, g + before, m + survivors, v + survivors, bits + start // 8)
+    w, g, m, v = (t.data_ptr() for t in (flat_weight, flat_grad, state["exp_avg"], state["exp_avg_sq"]))
+    bits, item = state["mask"].data_ptr(), flat_weight.element_size()
+    for start, stop, first, _ in bounds(weight, state):
+        in_weight, in_moments = item * start, item * first
+        addresses = (w + in_weight, g + in_weight, m + in_moments, v + in_moments, bits + start // 8)
         yield cpu.Slice(*addresses, stop - start, settings)
 
 
-def _step(vector: Tensor, slope: Tensor, weight: Tensor, state: State, group: dict[str, Any]) -> None:
-    """The same with torch's operations: gather weights and gradients, update, scatter the weights back."""
-    for start, stop, first, last in sparse_state.bounds(weight, state):
-        where = masks.positions(state["mask"], start, stop, last - first)
-        values = vector[start:stop].index_select(0, where)
+def torch_step(flat_weight: Tensor, flat_grad: Tensor, weight: Tensor, state: State, group: dict[str, Any]) -> None:
+    """Take the step of one tensor by torch's operations: gather weights and gradients, update, scatter the weights."""
+    for start, stop, first, last in bounds(weight, state):
+        indices = masks.positions(state["mask"], start, stop, last - first)
+        values = flat_weight[start:stop].index_select(0, indices)
         adamw_step(
             group,
             [values],
-            [slope[start:stop].index_select(0, where)],
+            [flat_grad[start:stop].index_select(0, indices)],
             [state["exp_avg"][first:last]],
             [state["exp_avg_sq"][first:last]],
             [state["step"].clone()],  # AdamW counts the step of every list it is given
         )
-        vector[start:stop].index_copy_(0, where, values)
+        flat_weight[start:stop].index_copy_(0, indices, values)
     state["step"] += 1

@@ -1,6 +1,6 @@
-"""A state that AdamWPrune has loaded: what cannot be a tensor's state is refused, the rest made fit to be gone on with.
+"""Check and adapt a state that AdamWPrune has loaded, so that training can continue with it.
 
-Compiled code trusts a mask and the lengths of the moments, so that both are looked at here.
+Compiled code trusts a mask and the lengths of the moments, so that both are checked here.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from . import checks, lean, memory_format
 State = dict[str, Any]
 
 
-def take_up(weight: Tensor, state: State, group: dict[str, Any], source: State) -> None:
-    """Make a loaded state fit to be gone on with, in place.
+def restore(weight: Tensor, state: State, group: dict[str, Any], source: State) -> None:
+    """Adapt a loaded state to its tensor, in place.
 
     Args:
         weight, state, group: the tensor, its state as the base class has loaded it, and its parameter group.
@@ -26,7 +26,7 @@ def take_up(weight: Tensor, state: State, group: dict[str, Any], source: State) 
     Raises:
         ValueError: naming the tensor, if this cannot be its state.
     """
-    problem = _what_does_not_fit(weight, state)
+    problem = _problem(weight, state)
     if problem is not None:
         shape = tuple(weight.shape)
         raise ValueError(
@@ -39,20 +39,20 @@ def take_up(weight: Tensor, state: State, group: dict[str, Any], source: State) 
             state[name] = state[name].contiguous()
     if "row_avg_sq" in state:  # sums of squares, which need the range that they were saved with
         state["row_avg_sq"] = source["row_avg_sq"].to(weight.device, copy=True)
-    memory_format.follow(weight, state)
+    memory_format.match(weight, state)
 
 
-def _what_does_not_fit(weight: Tensor, state: State) -> str | None:
+def _problem(weight: Tensor, state: State) -> str | None:
     if not isinstance(state.get("step"), Tensor) or state["step"].numel() != 1:
         return "it has no step count"
     if "mask" not in state:
-        return _wrong_moments(state, tuple(weight.shape))
-    if problem := _wrong_mask(weight, state):
+        return _moments_problem(state, tuple(weight.shape))
+    if problem := _mask_problem(weight, state):
         return problem
-    return _wrong_moments(state, (masks.count(state["mask"].to(torch.uint8), weight.numel()),))
+    return _moments_problem(state, (masks.count(state["mask"].to(torch.uint8), weight.numel()),))
 
 
-def _wrong_mask(weight: Tensor, state: State) -> str | None:
+def _mask_problem(weight: Tensor, state: State) -> str | None:
     size, mask = weight.numel(), state["mask"]
     bits = mask.to(torch.uint8)
     if mask.shape != (masks.packed_size(size),):
@@ -64,15 +64,14 @@ def _wrong_mask(weight: Tensor, state: State) -> str | None:
     if not isinstance(state.get("channels_last"), bool) or (state["channels_last"] and weight.dim() != 4):
         return "it does not tell the memory order"
     rows = state.get("row_avg_sq")
-    if rows is not None and rows.shape != (lean.number_of_rows(weight),):
-        return f"it has {rows.numel()} rows, not {lean.number_of_rows(weight)}"
+    if rows is not None and rows.shape != (lean.num_rows(weight),):
+        return f"it has {rows.numel()} rows, not {lean.num_rows(weight)}"
     return None
 
 
-def _wrong_moments(state: State, shape: tuple[int, ...]) -> str | None:
-    """What is wrong with moments that should have this shape."""
+def _moments_problem(state: State, shape: tuple[int, ...]) -> str | None:
     for name in memory_format.MOMENTS:
-        found = tuple(state[name].shape) if name in state else None
-        if found != shape:
-            return f"it should hold {name} of shape {shape}, not {found}"
+        actual = tuple(state[name].shape) if name in state else None
+        if actual != shape:
+            return f"it should hold {name} of shape {shape}, not {actual}"
     return None

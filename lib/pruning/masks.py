@@ -1,4 +1,4 @@
-"""Masks, one bit per weight: how pruning is applied.
+"""Apply pruning: masks of one bit per weight.
 
 Bit ``j`` of byte ``b`` stands for weight ``8 b + j`` of the flattened tensor; 1 means kept. Positions and booleans are
 derived from the bits when needed, a slice at a time, and never stored.
@@ -20,7 +20,7 @@ SLICE = 1 << 18
 
 
 def _byte_table(device: torch.device) -> Tensor:
-    """The 8 booleans of each of the 256 bytes, read as one int64 each: unpacking becomes a table look-up."""
+    """Return the 8 booleans of each of the 256 bytes, read as one int64 each: unpacking becomes a table look-up."""
     bits = torch.arange(256, device=device).unsqueeze(1).bitwise_right_shift(torch.arange(8, device=device))
     return bits.bitwise_and(1).to(torch.bool).view(torch.int64).view(-1)
 
@@ -30,18 +30,18 @@ def _bit_values(device: torch.device) -> Tensor:
 
 
 def slices(size: int) -> Iterator[tuple[int, int]]:
-    """Bounds of consecutive slices of a flattened tensor of ``size`` weights."""
+    """Yield the bounds of consecutive slices of a flattened tensor of ``size`` weights."""
     for start in range(0, size, SLICE):
         yield start, min(start + SLICE, size)
 
 
 def packed_size(size: int) -> int:
-    """Bytes that the mask of ``size`` weights takes."""
+    """Return the number of bytes that the mask of ``size`` weights takes."""
     return (size + 7) // 8
 
 
 def pack(kept: Tensor) -> Tensor:
-    """Bits of a flat boolean tensor, uint8 of shape (packed_size(n),)."""
+    """Return the bits of a flat boolean tensor, uint8 of shape (packed_size(n),)."""
     size = kept.numel()
     if size % 8:
         kept = torch.nn.functional.pad(kept, (0, 8 - size % 8))
@@ -49,63 +49,67 @@ def pack(kept: Tensor) -> Tensor:
 
 
 def unpack(bits: Tensor, start: int, stop: int) -> Tensor:
-    """Booleans of the weights ``start`` to ``stop``; start must be a multiple of 8."""
-    part = bits[start // 8 : packed_size(stop)]
+    """Return the booleans of the weights ``start`` to ``stop``; ``start`` must be a multiple of 8."""
+    packed = bits[start // 8 : packed_size(stop)]
     table = host.current().table(_byte_table, bits.device)
-    return table.index_select(0, part.int()).view(torch.bool)[: stop - start]
+    return table.index_select(0, packed.int()).view(torch.bool)[: stop - start]
 
 
 def positions(bits: Tensor, start: int, stop: int, kept: int | None = None) -> Tensor:
-    """Positions (int64, relative to ``start``) of the kept weights of a slice.
+    """Return the positions (int64, relative to ``start``) of the kept weights of a slice.
 
-    With ``kept`` given, their number is known beforehand and a GPU need not be waited for.
+    With their number ``kept`` known beforehand, a GPU need not be waited for.
     """
-    part = bits[start // 8 : packed_size(stop)]
+    packed = bits[start // 8 : packed_size(stop)]
     if host.current().can_read(bits):
-        found = None if kept is None else cpu.bit_positions(part, kept)
-        return _positions_by_numpy(part.numpy()) if found is None else found
+        indices = None if kept is None else cpu.bit_positions(packed, kept)
+        return _positions_by_numpy(packed.numpy()) if indices is None else indices
     if kept is None:
         return unpack(bits, start, stop).nonzero().view(-1)
     return torch.nonzero_static(unpack(bits, start, stop), size=kept).view(-1)
 
 
-def _positions_by_numpy(part: np.ndarray) -> Tensor:
-    """The same on the CPU, where numpy's search runs several times as fast as torch's.
+def _positions_by_numpy(packed: np.ndarray) -> Tensor:
+    """Return the positions of the ones by numpy's search, on a CPU several times as fast as torch's.
 
-    At a tenth of ones and below numpy takes a slower way that skips zeros; a tail of ones keeps it on the faster one.
+    At a tenth of ones and below numpy takes a slower path that skips zeros; a tail of ones keeps it on the faster one.
     """
-    tail = np.full(part.size // 8 + 1, 255, dtype=np.uint8)
-    booleans = np.unpackbits(np.concatenate([part, tail]), bitorder="little").view(np.bool_)
+    tail = np.full(packed.size // 8 + 1, 255, dtype=np.uint8)
+    booleans = np.unpackbits(np.concatenate([packed, tail]), bitorder="little").view(np.bool_)
     return torch.from_numpy(np.flatnonzero(booleans)[: -8 * tail.size])
 
 
 def counts(bits: Tensor, size: int) -> Tensor:
-    """Number of kept weights in each slice, int64 of shape (slices,)."""
+    """Return the number of kept weights in each slice, int64 of shape (slices,)."""
     return torch.stack([unpack(bits, start, stop).sum() for start, stop in slices(size)])
 
 
 def count(bits: Tensor, size: int) -> int:
-    """Number of kept weights."""
+    """Return the number of kept weights."""
     return int(counts(bits, size).sum())
 
 
-def exact_counts(bits: Sequence[Tensor], sizes: Sequence[int], wanted: Sequence[int]) -> list[list[int]]:
-    """Kept weights of each mask and slice, brought to the host in one transfer.
+def exact_counts(bits: Sequence[Tensor], sizes: Sequence[int], expected: Sequence[int]) -> list[list[int]]:
+    """Return how many weights each mask keeps in each slice, brought to the host in one transfer.
 
     Args:
         bits: masks.
         sizes: number of weights of each.
-        wanted: how many weights each must keep: what cannot be reached is an error, never an approximation.
+        expected: how many weights each must keep.
+
+    Raises:
+        AssertionError: a mask keeps more or fewer.
     """
-    on_devices = [counts(new, size) for new, size in zip(bits, sizes, strict=True)]
-    numbers = host.current().mask_counts(on_devices, sizes, wanted)
-    if wrong := [(sum(part), want) for part, want in zip(numbers, wanted, strict=True) if sum(part) != want]:
-        raise AssertionError(f"a mask keeps {wrong[0][0]} weights instead of {wrong[0][1]}")
-    return numbers
+    on_devices = [counts(mask, size) for mask, size in zip(bits, sizes, strict=True)]
+    kept = host.current().mask_counts(on_devices, sizes, expected)
+    for per_slice, number in zip(kept, expected, strict=True):
+        if sum(per_slice) != number:
+            raise AssertionError(f"a mask keeps {sum(per_slice)} weights instead of {number}")
+    return kept
 
 
 def flat(tensor: Tensor) -> Tensor:
-    """View of a dense tensor as one vector in the order of its memory (row-major or channels_last).
+    """Return a view of a dense tensor as one vector in the order of its memory (row-major or channels_last).
 
     Raises:
         ValueError: the tensor's elements do not lie side by side, so that no such view exists.
@@ -121,7 +125,7 @@ def flat(tensor: Tensor) -> Tensor:
 
 
 def is_dense(tensor: Tensor) -> bool:
-    """Whether ``flat`` takes it."""
+    """Return whether ``flat`` takes the tensor."""
     return tensor.is_contiguous() or (tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last))
 
 

@@ -1,4 +1,4 @@
-"""Movement pruning (Sanh, Wolf, Rush 2020, arXiv 2005.07683): learned scores, through a straight-through mask."""
+"""Prune by movement (Sanh, Wolf, Rush 2020, arXiv 2005.07683): learned scores, through a straight-through mask."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .schedule import CubicSchedule
 
 
 class MovementPruner(MaskedPruner):
-    """Weights that move away from zero win.
+    """Keep the weights that move away from zero.
 
     The forward pass uses ``W' = W * M`` with the mask ``M`` of the highest scores ``S``. With the gradient of the loss
     with respect to ``W'``::
@@ -28,7 +28,28 @@ class MovementPruner(MaskedPruner):
     where the optimizer goes on with weights under the mask). When the ramp ends the mask is fixed, and scores and kept
     values are freed.
 
-    Beside the model it holds, until the ramp ends, 8 bytes a prunable weight (score and kept value), and the mask.
+    Beside the model it holds, until the ramp ends, 8 bytes a prunable float32 weight (score and kept value), and the
+    mask, one bit a weight.
+
+    Args:
+        model, optimizer, weights: as for ``Pruner``; the learning rate is that of the first parameter group.
+        schedule (CubicSchedule): when and how much is pruned.
+        ranking (str): ``global``, ``layer_adaptive``, ``uniform`` or ``erk``, see ``Selection.prune_counts``.
+        min_density (float): fraction of its weights that every layer keeps at least, in [0, 1].
+
+    Raises:
+        ValueError: the floors do not leave enough weights to prune.
+
+    Example::
+
+        schedule = CubicSchedule(final=0.9, start=0, end=5000, interval=100)
+        pruner = MovementPruner(model, optimizer, prunable_parameters(model), schedule, "global", 0.01)
+        for images, labels in batches:
+            optimizer.zero_grad()
+            loss_of(model(images), labels).backward()
+            pruner.before_step()
+            optimizer.step()
+            pruner.after_step()
     """
 
     def __init__(
@@ -41,29 +62,31 @@ class MovementPruner(MaskedPruner):
         min_density: float,
     ) -> None:
         super().__init__(model, optimizer, weights, schedule, ranking, min_density)
-        self.learned = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
-        self.values = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        self.learned_scores = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        self.pruned_values = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
         group = optimizer.param_groups[0]
-        self.base_rate = float(group.get("initial_lr", group["lr"]))
+        self.base_lr = float(group.get("initial_lr", group["lr"]))
 
     @torch.no_grad()
     def before_step(self) -> None:
-        rate = self._rate()
+        """Take the gradients into the scores, then clear those of pruned weights."""
+        relative_lr = self._relative_lr()
         for name, weight in self.weights.items():
             if weight.grad is None:
                 continue
-            if self.learned:
-                # survivors hold their value in the weight, pruned weights in `values`: the sum is W
-                self.learned[name].addcmul_(weight.grad, weight + self.values[name], value=-rate)
+            if self.learned_scores:
+                # survivors hold their value in the weight, pruned weights in `pruned_values`: the sum is W
+                values = weight + self.pruned_values[name]
+                self.learned_scores[name].addcmul_(weight.grad, values, value=-relative_lr)
             if name in self.masks:
-                masks.zero_pruned(self._gradient(weight), self.masks[name])
+                masks.zero_pruned(self._grad(weight), self.masks[name])
 
     def scores(self, name: str, start: int, stop: int) -> Tensor:
-        return masks.flat(self.learned[name])[start:stop].float()
+        return masks.flat(self.learned_scores[name])[start:stop].float()
 
     def on_new_mask(self, name: str, bits: Tensor) -> None:
         """Put away the values of newly pruned weights and bring back those of weights that return."""
-        weight, values = masks.flat(self.weights[name].data), masks.flat(self.values[name])
+        weight, values = masks.flat(self.weights[name].data), masks.flat(self.pruned_values[name])
         for start, stop in masks.slices(weight.numel()):
             whole = weight[start:stop] + values[start:stop]
             survives = masks.unpack(bits, start, stop)
@@ -71,36 +94,36 @@ class MovementPruner(MaskedPruner):
             values[start:stop] = torch.where(survives, 0.0, whole)
 
     def after_step(self) -> None:
-        if self.values and not self.schedule.is_update(self.steps + 1):  # an update does this for its new mask
+        if self.pruned_values and not self.schedule.is_update(self.steps + 1):  # an update does this for its new mask
             for name, bits in self.masks.items():
                 self.on_new_mask(name, bits)
         super().after_step()
         if self.steps == self.schedule.end:
-            self.learned.clear()
-            self.values.clear()
+            self.learned_scores.clear()
+            self.pruned_values.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"scores": dict(self.learned), "values": dict(self.values)}
+        return super().state_dict() | {"scores": dict(self.learned_scores), "values": dict(self.pruned_values)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.learned = self._like_weights(state["scores"])
-        self.values = self._like_weights(state["values"])
+        self.learned_scores = self._like_weights(state["scores"])
+        self.pruned_values = self._like_weights(state["values"])
 
     def _tensors(self) -> Iterator[Tensor]:
         yield from super()._tensors()
-        yield from self.learned.values()
-        yield from self.values.values()
+        yield from self.learned_scores.values()
+        yield from self.pruned_values.values()
 
-    def _rate(self) -> float:
-        return float(self.optimizer.param_groups[0]["lr"]) / self.base_rate if self.base_rate else 1.0
+    def _relative_lr(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"]) / self.base_lr if self.base_lr else 1.0
 
     def _like_weights(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: torch.empty_like(self.weights[name]).copy_(tensor) for name, tensor in tensors.items()}
 
     @staticmethod
-    def _gradient(weight: Tensor) -> Tensor:
-        """The gradient, in the weight's own memory order."""
+    def _grad(weight: Tensor) -> Tensor:
+        """Return the gradient, brought into the weight's own memory order."""
         assert weight.grad is not None
         if weight.grad.stride() != weight.stride():
             weight.grad = torch.empty_like(weight).copy_(weight.grad)

@@ -1,4 +1,4 @@
-"""Which tensors of a model are pruned: the weights of convolutions and linear layers, never biases and norms."""
+"""Say which tensors of a model are pruned: the weights of convolutions and linear layers, never biases and norms."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ from torch import nn
 
 
 def prunable_parameters(model: nn.Module, prune_first: bool = True, prune_last: bool = True) -> dict[str, nn.Parameter]:
-    """Weights that pruning may touch, by name, in the order of the model.
+    """Return the weights that pruning may touch, by name, in the order of the model.
 
     Args:
-        model: any module.
-        prune_first: whether the first convolution or linear layer takes part.
-        prune_last: whether the last one, the classifier, takes part.
+        model (nn.Module): any module.
+        prune_first (bool): whether the first convolution or linear layer takes part. Default: True.
+        prune_last (bool): whether the last one, the classifier, takes part. Default: True.
+
+    Returns:
+        dict of str to nn.Parameter: weights of Linear, Conv1d, Conv2d and Conv3d that require a gradient.
+
+    Example::
+
+        weights = prunable_parameters(model)
+        print(sum(weight.numel() for weight in weights.values()), "weights may be pruned")
     """
     weights: dict[str, nn.Parameter] = {}
     for name, module in model.named_modules():

@@ -1,4 +1,4 @@
-"""What every pruning method shares: schedule, ranking, masks and the figures that a run reports."""
+"""Share what every pruning method needs: schedule, ranking, masks and the figures that a run reports."""
 
 from __future__ import annotations
 
@@ -10,26 +10,32 @@ from torch import Tensor, nn
 
 from . import masks
 from .schedule import CubicSchedule
-from .score_histogram import Layer, Update
-from .selection import Selection, kept, survivors_at_least
+from .score_histogram import LayerScores, MaskUpdate
+from .selection import Selection, keep_masks, min_survivors
 
 
 class Pruner:
-    """No pruning; the base of the methods and the loop's view of them.
+    """Do not prune; the base of the methods and what the training loop knows of them.
 
     The loop calls ``before_step()`` after the backward pass (gradients unscaled and clipped) and ``after_step()``
-    after the optimizer's step. Memory figures are bytes, sparsities shares between 0 and 1.
+    after the optimizer's step. Memory figures are bytes, sparsities fractions between 0 and 1.
 
     Args:
-        model: the model in training.
-        optimizer: its optimizer, asked for the bytes of its state.
-        weights: the prunable weights by name (see ``prunable_parameters``).
+        model (nn.Module): the model in training.
+        optimizer (torch.optim.Optimizer): its optimizer, asked for the bytes of its state.
+        weights (mapping of str to Tensor): the prunable weights by name (see ``prunable_parameters``).
+
+    Attributes:
+        last_update (MaskUpdate or None): what the last mask update of this process did; None before the first.
     """
+
+    last_update: MaskUpdate | None
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor]) -> None:
         self.model = model
         self.optimizer = optimizer
         self.weights = dict(weights)
+        self.last_update = None
 
     def before_step(self) -> None:
         """Look at the gradients, or change them, before the optimizer uses them."""
@@ -38,46 +44,42 @@ class Pruner:
         """Apply the mask to the weights that the optimizer has just changed."""
 
     def phase(self, step: int) -> str:
-        """Part of the run that step ``step`` belongs to: ``train``, ``ramp`` or ``finetune``."""
+        """Return the part of the run that step ``step`` belongs to: ``train``, ``ramp`` or ``finetune``."""
         return "train"
 
     def sparsity(self) -> float:
-        """Counted zeros over the prunable weights."""
+        """Return the fraction of the prunable weights that is zero, counted from the weights."""
         size = sum(weight.numel() for weight in self.weights.values())
         return self._zeros() / size if size else 0.0
 
     def sparsity_total(self) -> float:
-        """The same zeros over all parameters."""
+        """Return the zeros among the prunable weights as a fraction of all parameters of the model."""
         return self._zeros() / sum(parameter.numel() for parameter in self.model.parameters())
 
     def layer_sparsity(self) -> dict[str, float]:
-        """Counted zeros of each prunable layer over its weights."""
+        """Return the fraction of each prunable layer's weights that is zero, by name."""
         return {name: _zeros(weight) / weight.numel() for name, weight in self.weights.items()}
 
     def memory_bytes(self) -> dict[str, int]:
-        """Bytes of ``optimizer_state`` and ``pruning_state``, counted from the live tensors."""
-        states = sum(
+        """Return the bytes of ``optimizer_state`` and ``pruning_state``, counted from the live tensors."""
+        optimizer_state = sum(
             value.numel() * value.element_size()
             for state in self.optimizer.state.values()
             for value in state.values()
             if isinstance(value, Tensor)
         )
-        own = sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
-        return {"optimizer_state": states, "pruning_state": own}
-
-    def last_update(self) -> dict[str, Any] | None:
-        """Step, sparsity and histogram of the scores of this process's latest mask update; None before the first."""
-        return None
+        pruning_state = sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
+        return {"optimizer_state": optimizer_state, "pruning_state": pruning_state}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs besides weights and optimizer."""
+        """Return what a checkpoint needs besides weights and optimizer."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state of ``state_dict``."""
+        """Restore what ``state_dict`` returned."""
 
     def _tensors(self) -> Iterator[Tensor]:
-        """Tensors that pruning keeps beside the model and the optimizer."""
+        """Yield the tensors that pruning keeps beside the model and the optimizer."""
         return iter(())
 
     def _zeros(self) -> int:
@@ -85,12 +87,13 @@ class Pruner:
 
 
 class MaskedPruner(Pruner):
-    """A method that keeps masks beside the optimizer: subclasses say how weights score.
+    """Keep masks beside the optimizer; subclasses say how weights are scored.
 
     Args:
-        schedule: when and how much.
-        ranking: see ``ranking.Selection.numbers``.
-        min_density: share of its weights that every layer keeps at least.
+        model, optimizer, weights: as for ``Pruner``.
+        schedule (CubicSchedule): when and how much is pruned.
+        ranking (str): how layers compete, see ``Selection.prune_counts``.
+        min_density (float): fraction of its weights that every layer keeps at least, in [0, 1].
 
     Raises:
         ValueError: the floors do not leave enough weights to prune.
@@ -112,24 +115,20 @@ class MaskedPruner(Pruner):
         self.min_density = min_density
         self.steps = 0
         self.masks: dict[str, Tensor] = {}  # bits per layer; none before the first update
-        self.latest: Update | None = None
 
     def scores(self, name: str, start: int, stop: int) -> Tensor:
-        """Scores of the weights ``start`` to ``stop`` (in memory order) of a layer; low ones are pruned."""
+        """Return the scores of the weights ``start`` to ``stop`` (in memory order) of a layer; low ones are pruned."""
         raise NotImplementedError
 
     def after_step(self) -> None:
         self.steps += 1
         if self.schedule.is_update(self.steps):
-            self._update_masks()
+            self.update_masks()
         for name, bits in self.masks.items():
             masks.zero_pruned(self.weights[name].data, bits)
 
     def phase(self, step: int) -> str:
         return phase_of(self.schedule, step)
-
-    def last_update(self) -> dict[str, Any] | None:
-        return None if self.latest is None else self.latest.describe()
 
     def state_dict(self) -> dict[str, Any]:
         return {"steps": self.steps, "masks": dict(self.masks)}
@@ -138,10 +137,30 @@ class MaskedPruner(Pruner):
         self.steps = state["steps"]
         self.masks = {name: bits.to(self.weights[name].device) for name, bits in state["masks"].items()}
 
+    @torch.no_grad()
+    def update_masks(self) -> None:
+        """Prune to the sparsity that the schedule asks for after ``steps`` steps. ``after_step`` calls this."""
+        layers = [self._layer_scores(name) for name in self.weights]
+        size = sum(layer.size for layer in layers)
+        prune = round(self.schedule.sparsity(self.steps) * size)
+        selection = Selection(layers)
+        counts = selection.prune_counts(prune, self.ranking)
+        thresholds = selection.thresholds(counts)
+        self.last_update = MaskUpdate(self.steps, prune / size, selection.coarse, counts)
+        for layer, threshold in zip(layers, thresholds, strict=True):
+            bits = torch.cat([masks.pack(keep) for keep in keep_masks(layer, threshold)])
+            self.on_new_mask(layer.name, bits)
+            self.masks[layer.name] = bits
+        sizes = [layer.size for layer in layers]
+        masks.exact_counts([self.masks[layer.name] for layer in layers], sizes, (sizes - counts).tolist())
+
+    def on_new_mask(self, name: str, bits: Tensor) -> None:
+        """React to a layer's new mask, while the old one is still in ``self.masks``."""
+
     def _tensors(self) -> Iterator[Tensor]:
         return iter(self.masks.values())
 
-    def _layer(self, name: str) -> Layer:
+    def _layer_scores(self, name: str) -> LayerScores:
         weight = self.weights[name]
         size = weight.numel()
 
@@ -149,40 +168,21 @@ class MaskedPruner(Pruner):
             for start, stop in masks.slices(size):
                 yield self.scores(name, start, stop)
 
-        return Layer(name, tuple(weight.shape), size, scores, keep=survivors_at_least(size, self.min_density))
-
-    @torch.no_grad()
-    def _update_masks(self) -> None:
-        layers = [self._layer(name) for name in self.weights]
-        size = sum(layer.size for layer in layers)
-        prune = round(self.schedule.sparsity(self.steps) * size)
-        selection = Selection(layers)
-        numbers = selection.numbers(prune, self.ranking)
-        limits = selection.thresholds(numbers)
-        self.latest = Update(self.steps, prune / size, selection.upper, numbers)
-        for layer, threshold in zip(layers, limits, strict=True):
-            new = torch.cat([masks.pack(part) for part in kept(layer, threshold)])
-            self.on_new_mask(layer.name, new)
-            self.masks[layer.name] = new
-        sizes = [layer.size for layer in layers]
-        masks.exact_counts([self.masks[layer.name] for layer in layers], sizes, (sizes - numbers).tolist())
-
-    def on_new_mask(self, name: str, bits: Tensor) -> None:
-        """Called with a layer's new mask while the old one is still in ``self.masks``."""
+        return LayerScores(name, tuple(weight.shape), size, scores, min_survivors(size, self.min_density))
 
 
 def phase_of(schedule: CubicSchedule, step: int) -> str:
-    """``train`` until the ramp starts, ``ramp`` until it ends, ``finetune`` after it."""
+    """Return ``train`` until the ramp starts, ``ramp`` until it ends, ``finetune`` after it."""
     if schedule.final == 0.0 or step <= schedule.start:
         return "train"
     return "ramp" if step <= schedule.end else "finetune"
 
 
 def check_floors(sizes: list[int], sparsity: float, min_density: float) -> None:
-    """Refuse a sparsity that the layers' floors do not allow."""
+    """Raise ValueError for a sparsity that the layers' floors do not allow."""
     if not 0.0 <= min_density <= 1.0:
         raise ValueError(f"min_density must be in [0, 1], got {min_density}")
-    room = sum(size - survivors_at_least(size, min_density) for size in sizes)
+    room = sum(size - min_survivors(size, min_density) for size in sizes)
     if round(sparsity * sum(sizes)) > room:
         raise ValueError(
             f"sparsity {sparsity} cannot be reached: min_density {min_density} keeps "

@@ -1,4 +1,4 @@
-"""When to prune and how much: the cubic ramp of Zhu & Gupta 2017 (https://arxiv.org/abs/1710.01878)."""
+"""Say when to prune and how much: the cubic ramp of Zhu & Gupta 2017 (https://arxiv.org/abs/1710.01878)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CubicSchedule:
-    """Sparsity over training, counted in completed optimizer steps.
+    """Prescribe the sparsity over a training, counted in completed optimizer steps.
 
     ``s(t) = s_f * (1 - (1 - p)^3)`` with ``p = (t - start) / (end - start)`` clipped to [0, 1]: steep while there
     is much to remove, gentle near the end. The mask changes every ``interval`` steps after ``start`` and a last time
     at ``end``; from there on it is fixed.
 
     Args:
-        final: s_f, the share of prunable weights that is zero at the end, 0 <= final < 1.
-        start: step at which the ramp starts (sparsity is still 0 there).
-        end: step at which ``final`` is reached, end > start.
-        interval: steps between two mask updates, at least 1.
+        final (float): s_f, the fraction of the prunable weights that is zero at the end, 0 <= final < 1.
+        start (int): step at which the ramp starts (sparsity is still 0 there).
+        end (int): step at which ``final`` is reached, end > start.
+        interval (int): steps between two mask updates, at least 1.
 
     Raises:
         ValueError: naming the argument that is out of its range.
+
+    Example::
+
+        schedule = CubicSchedule(final=0.9, start=0, end=1000, interval=100)
+        schedule.sparsity(500)  # 0.7875
     """
 
     final: float
@@ -43,30 +48,30 @@ class CubicSchedule:
             raise ValueError(f"update_interval must be at least 1, got {self.interval}")
 
     def progress(self, step: int) -> float:
-        """Position in the ramp, 0 at its start and 1 from its end on."""
+        """Return the position in the ramp after ``step`` steps, 0 at its start and 1 from its end on."""
         return min(max((step - self.start) / (self.end - self.start), 0.0), 1.0)
 
     def sparsity(self, step: int) -> float:
-        """Sparsity that holds after ``step`` completed optimizer steps."""
+        """Return the sparsity that holds after ``step`` completed optimizer steps."""
         return self.final * (1.0 - (1.0 - self.progress(step)) ** 3)
 
     def is_update(self, step: int) -> bool:
-        """Whether the mask changes right after optimizer step number ``step`` (counted from 1)."""
+        """Return whether the mask changes right after optimizer step number ``step`` (counted from 1)."""
         if self.final == 0.0 or not self.start < step <= self.end:
             return False
         return step == self.end or (step - self.start) % self.interval == 0
 
     def is_early_update(self, step: int) -> bool:
-        """As ``is_update``, and at the same interval before the ramp, where nothing is pruned yet."""
+        """Return ``is_update(step)``, or True at the same interval before the ramp, where nothing is pruned yet."""
         return self.is_update(step) or (self.final > 0.0 and 0 < step <= self.start and step % self.interval == 0)
 
     @classmethod
     def from_fractions(cls, final: float, start: float, end: float, interval: int, total_steps: int) -> CubicSchedule:
-        """Schedule of a run of ``total_steps`` whose ramp lies between two fractions of it."""
+        """Return the schedule of a run of ``total_steps`` whose ramp lies between two fractions of it."""
         first = math.floor(start * total_steps)
         return cls(final, first, max(math.floor(end * total_steps), first + 1), interval)
 
 
-def exchange_share(initial: float, progress: float) -> float:
-    """Share of the surviving weights exchanged at an update: cosine decay to 0, as in RigL (arXiv 1911.11134)."""
+def exchange_fraction(initial: float, progress: float) -> float:
+    """Return the fraction of survivors to exchange at an update: cosine decay to 0, as in RigL (arXiv 1911.11134)."""
     return initial * 0.5 * (1.0 + math.cos(math.pi * progress))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -19,12 +18,10 @@ class State(Pruner):
         self.adamwprune = optimizer
 
     def phase(self, step: int) -> str:
-        schedule = self.adamwprune.schedule
-        return "train" if schedule is None else phase_of(schedule, step)
+        return phase_of(self.adamwprune.schedule, step)
 
-    def last_update(self) -> dict[str, Any] | None:
-        latest = self.adamwprune.latest
-        return None if latest is None else latest.describe()
+    def after_step(self) -> None:
+        self.last_update = self.adamwprune.last_update
 
     def memory_bytes(self) -> dict[str, int]:
         return self.adamwprune.memory_bytes()

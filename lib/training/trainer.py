@@ -205,9 +205,9 @@ class Training:
 
     def mask_update(self) -> dict[str, Any] | None:
         """What the latest mask update of the unfinished epoch ranked and pruned, if there was one."""
-        update = self.pruner.last_update()
-        if update is not None and update["step"] > self.progress.epoch * self.steps:
-            return update
+        update = self.pruner.last_update
+        if update is not None and update.step > self.progress.epoch * self.steps:
+            return update.describe()
         return self.progress.mask_update
 
     def enter(self, phase: str) -> None:

@@ -50,7 +50,7 @@ def test_kernels_agree_with_torchs_operations(density: float, changes: dict[str,
     for _ in range(3):
         triton_step.step(tensors, group)
         for weight, gradient, state in others:
-            sparse_step._step(weight, gradient, weight, state, group)
+            sparse_step.torch_step(weight, gradient, weight, state, group)
     for (weight, _, state), (other, _, expected) in zip(tensors, others, strict=True):
         torch.testing.assert_close(weight, other, rtol=1e-5, atol=1e-6)
         assert torch.equal(weight == 0, other == 0)
@@ -82,7 +82,7 @@ def test_scaled_steps_agree_with_torchs_operations(density: float) -> None:
     for _ in range(3):
         triton_step.scaled_step(tensors, 0.1, 0.5)
         for weight, gradient, mask, scales in others:
-            lean._step(weight, gradient, scales, mask, 0.1, 0.5)
+            lean.torch_step(weight, gradient, scales, mask, 0.1, 0.5)
     for (weight, *_), (other, *_) in zip(tensors, others, strict=True):
         torch.testing.assert_close(weight, other, rtol=1e-5, atol=1e-6, equal_nan=True)
         assert torch.equal(lean.is_pruned(weight), lean.is_pruned(other))

@@ -94,15 +94,15 @@ def test_compiled_scores_are_the_criterions(size: int, density: float, seed: int
 def test_compiled_counts_are_torchs(values: list[float], chosen: int) -> None:
     scores = torch.tensor([*values, 0.0, -0.0, 1.5, -1.5])
     keys = score_histogram.keys_of(scores).long()
-    halves = (keys >> 16) + score_histogram.HALF // 2
-    counts = torch.zeros(score_histogram.HALF + 1, dtype=torch.int32)
+    halves = (keys >> 16) + score_histogram.NUM_BINS // 2
+    counts = torch.zeros(score_histogram.NUM_BINS + 1, dtype=torch.int32)
     cpu.histogram(scores, counts)
-    assert torch.equal(counts[:-1].long(), torch.bincount(halves, minlength=score_histogram.HALF))
+    assert torch.equal(counts[:-1].long(), torch.bincount(halves, minlength=score_histogram.NUM_BINS))
     upper = int(halves[chosen % len(halves)])
     counts.zero_()
     cpu.histogram(scores, counts, upper)
     inside = (keys & 0xFFFF)[halves == upper]
-    assert torch.equal(counts[:-1].long(), torch.bincount(inside, minlength=score_histogram.HALF))
+    assert torch.equal(counts[:-1].long(), torch.bincount(inside, minlength=score_histogram.NUM_BINS))
 
 
 @needs_compiler

@@ -203,11 +203,15 @@ def test_what_a_mask_update_needs_beside_is_predicted_too(
     training, _ = real_step(config, tmp_path)
     model, pruner = training.model, training.optimizer if method == "state" else training.pruner
     held = [*model.parameters(), *(weight.grad for weight in model.parameters())]
-    states = [*training.optimizer.state.values(), getattr(pruner, "learned", {}), getattr(pruner, "values", {})]
+    states = [
+        *training.optimizer.state.values(),
+        getattr(pruner, "learned_scores", {}),
+        getattr(pruner, "pruned_values", {}),
+    ]
     pruner.steps = pruner.schedule.start + pruner.schedule.interval
     live = LiveBytes(before=[*held, *accounting.tensors_in(states)])
     with host.use(GpuPaths()), torch.no_grad(), live:
-        pruner._update_masks()
+        pruner.update_masks()
     stages = predictor.predict(config).stages
     assert stages["start"]["step"]["temporary"] == pytest.approx(sum(live.highest.values()), rel=0.03)
     assert stages["start"]["step"]["temporary"] > 2 * 5 * 2**18 > 10 * stages["after"]["step"]["temporary"]

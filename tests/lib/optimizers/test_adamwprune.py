@@ -147,7 +147,7 @@ def test_without_regrowth_the_pruned_set_only_grows_to_its_exact_size_and_anothe
         gone = now
     assert sum(int(part.sum()) for part in gone) == round(sparsity * 79)
     if sparsity:
-        optimizer._update_masks()
+        optimizer.update_masks()
     assert all(torch.equal(part, weight == 0) for part, weight in zip(gone, weights, strict=True))
 
 

@@ -54,7 +54,7 @@ def test_rows_shorter_and_longer_than_a_slice_are_spread_alike(
     values = torch.rand(shape[0] if len(shape) > 1 else 1)
     expected = values.repeat_interleave(weight.numel() // len(values))
     for start, stop in masks.slices(weight.numel()):
-        assert torch.equal(lean._spread(values, weight, start, stop), expected[start:stop])
+        assert torch.equal(lean.spread_rows(values, weight, start, stop), expected[start:stop])
 
 
 @pytest.mark.parametrize("way", [{"foreach": False}, {"fused": True}])
@@ -76,7 +76,7 @@ def test_the_bound_is_how_far_adam_can_go(betas: tuple[float, float], steps: int
     """The gradients that Cauchy and Schwarz name take Adam there, others not as far."""
     beta1, beta2 = betas
     worst = [(beta1 / beta2) ** (steps - i) for i in range(1, steps + 1)]
-    bound = lean.reach(betas, steps)
+    bound = lean.max_adam_step(betas, steps)
     torch.manual_seed(0)
     for gradients in (worst, *torch.randn(20, steps).tolist()):
         weight = nn.Parameter(torch.zeros(1))
@@ -90,7 +90,7 @@ def test_the_bound_is_how_far_adam_can_go(betas: tuple[float, float], steps: int
 
 
 def test_where_adam_has_no_bound_there_is_none() -> None:
-    assert lean.reach((0.9, 0.5), 10) == math.inf
+    assert lean.max_adam_step((0.9, 0.5), 10) == math.inf
     weight = nn.Parameter(torch.ones(2, 2))
     optimizer = AdamWPrune([weight], lr=0.0, betas=(0.9, 0.5), sparsity=0.5, end_step=9, mode="lean")
     weight.grad = torch.ones(2, 2)

@@ -107,7 +107,7 @@ def test_movement_scores_are_minus_gradient_times_weight_summed_up() -> None:
     model(torch.tensor([[1.0, 1.0, -1.0, 0.5]])).sum().backward()
     pruner.before_step()
     optimizer.step()
-    assert pruner.learned["layer.weight"].tolist() == [[-1.0, 1.0, 2.0, 1.0]]
+    assert pruner.learned_scores["layer.weight"].tolist() == [[-1.0, 1.0, 2.0, 1.0]]
 
 
 def test_movement_brings_a_weight_back_with_the_value_it_had() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.pruning.schedule import CubicSchedule, exchange_share
+from lib.pruning.schedule import CubicSchedule, exchange_fraction
 
 RAMP = CubicSchedule(final=0.8, start=10, end=110, interval=25)
 
@@ -61,9 +61,9 @@ def test_fractions_of_a_very_short_run_still_make_a_ramp() -> None:
 
 
 def test_exchange_decays_from_its_start_to_nothing() -> None:
-    assert exchange_share(0.3, 0.0) == pytest.approx(0.3)
-    assert exchange_share(0.3, 0.5) == pytest.approx(0.15)
-    assert exchange_share(0.3, 1.0) == pytest.approx(0.0)
+    assert exchange_fraction(0.3, 0.0) == pytest.approx(0.3)
+    assert exchange_fraction(0.3, 0.5) == pytest.approx(0.15)
+    assert exchange_fraction(0.3, 1.0) == pytest.approx(0.0)
 
 
 def test_early_updates_begin_before_the_ramp_and_are_the_ramps_own_from_there() -> None:

@@ -9,22 +9,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lib.pruning.score_histogram import Layer, histogram
-from lib.pruning.selection import RANKINGS, Selection, kept, survivors_at_least
+from lib.pruning.score_histogram import LayerScores, log_histogram
+from lib.pruning.selection import RANKINGS, Selection, keep_masks, min_survivors
 
 
-def layer(scores: Tensor, name: str = "a", keep: int = 1, shape: tuple[int, ...] | None = None, cut: int = 5) -> Layer:
+def layer(
+    scores: Tensor, name: str = "a", min_kept: int = 1, shape: tuple[int, ...] | None = None, cut: int = 5
+) -> LayerScores:
     def slices() -> Iterator[Tensor]:
         for start in range(0, scores.numel(), cut):
             yield scores[start : start + cut]
 
-    return Layer(name, shape or (scores.numel(),), scores.numel(), slices, keep)
+    return LayerScores(name, shape or (scores.numel(),), scores.numel(), slices, min_kept)
 
 
-def survivors(layers: list[Layer], prune: int, ranking: str) -> list[list[bool]]:
+def survivors(layers: list[LayerScores], prune: int, ranking: str) -> list[list[bool]]:
     selection = Selection(layers)
-    limits = selection.thresholds(selection.numbers(prune, ranking))
-    return [torch.cat(list(kept(one, limit))).tolist() for one, limit in zip(layers, limits, strict=True)]
+    thresholds = selection.thresholds(selection.prune_counts(prune, ranking))
+    return [
+        torch.cat(list(keep_masks(layer, threshold))).tolist()
+        for layer, threshold in zip(layers, thresholds, strict=True)
+    ]
 
 
 def test_global_ranking_prunes_the_lowest_scores_wherever_they_are() -> None:
@@ -56,14 +61,14 @@ def test_ties_are_broken_by_index() -> None:
 
 def test_no_layer_falls_below_its_floor() -> None:
     poor, rich = torch.full((10,), 0.01), torch.full((10,), 5.0)
-    result = survivors([layer(poor, keep=3), layer(rich, keep=3)], 14, "global")
+    result = survivors([layer(poor, min_kept=3), layer(rich, min_kept=3)], 14, "global")
     assert [sum(part) for part in result] == [3, 3]
     with pytest.raises(ValueError, match="floors leave 14"):
-        survivors([layer(poor, keep=3), layer(rich, keep=3)], 15, "global")
+        survivors([layer(poor, min_kept=3), layer(rich, min_kept=3)], 15, "global")
 
 
 def test_a_layer_of_one_weight_is_never_emptied() -> None:
-    assert survivors_at_least(1, 0.0) == 1
+    assert min_survivors(1, 0.0) == 1
     assert survivors([layer(torch.tensor([0.0])), layer(torch.arange(5.0))], 4, "global")[0] == [True]
 
 
@@ -77,7 +82,7 @@ def test_layer_adaptive_ranking_is_lamp() -> None:
     assert survivors([layer(first * 1e4), layer(second)], 4, "layer_adaptive") == [[False] * 3 + [True], [False, True]]
 
 
-def test_uniform_keeps_the_same_share_everywhere() -> None:
+def test_uniform_keeps_the_same_fraction_everywhere() -> None:
     result = survivors([layer(torch.rand(40)), layer(torch.rand(60) + 9)], 70, "uniform")
     assert [sum(part) for part in result] == [12, 18]
 
@@ -97,7 +102,7 @@ def test_a_score_that_is_not_finite_names_its_layer(bad: float) -> None:
 
 def test_an_unknown_ranking_is_refused() -> None:
     with pytest.raises(ValueError, match="ranking must be one of global"):
-        Selection([layer(torch.ones(3))]).numbers(1, "lamp")
+        Selection([layer(torch.ones(3))]).prune_counts(1, "lamp")
 
 
 scores_of_layers = st.lists(
@@ -113,13 +118,13 @@ def test_the_number_pruned_is_exact_and_each_layer_loses_its_lowest(
     values: list[list[float]], share: float, ranking: str, floor: float
 ) -> None:
     tensors = [torch.tensor(part) for part in values]
-    layers = [layer(part, keep=survivors_at_least(part.numel(), floor)) for part in tensors]
-    room = sum(one.candidates - one.keep for one in layers)
+    layers = [layer(part, min_kept=min_survivors(part.numel(), floor)) for part in tensors]
+    room = sum(one.candidates - one.min_kept for one in layers)
     prune = round(share * room)
     result = survivors(layers, prune, ranking)
     assert sum(part.count(False) for part in result) == prune
     for one, scores, keep in zip(layers, tensors, result, strict=True):
-        assert sum(keep) >= one.keep
+        assert sum(keep) >= one.min_kept
         order = np.argsort(scores.numpy() + np.float32(0.0), kind="stable")
         assert sorted(order[: keep.count(False)]) == [index for index, alive in enumerate(keep) if not alive]
 
@@ -130,7 +135,7 @@ def test_global_ranking_equals_sorting_everything(values: list[list[float]], sha
     tensors = [torch.tensor(part) for part in values]
     whole = np.concatenate([part.numpy() + np.float32(0.0) for part in tensors])
     prune = round(share * whole.size)
-    result = survivors([layer(part, keep=0) for part in tensors], prune, "global")
+    result = survivors([layer(part, min_kept=0) for part in tensors], prune, "global")
     pruned = [not alive for part in result for alive in part]
     assert sorted(np.sort(whole)[:prune]) == sorted(whole[np.array(pruned)])
 
@@ -142,10 +147,10 @@ def test_half_precision_scores_are_ranked_exactly() -> None:
 
 def test_the_histogram_of_an_update_counts_what_was_ranked_and_what_was_pruned() -> None:
     selection = Selection([layer(torch.tensor([1.0, 2.0, 4.0, 8.0])), layer(torch.tensor([1.0, 16.0, 0.0]))])
-    numbers = selection.numbers(3, "global")
-    told = histogram(selection.upper, numbers, bins=4)
-    assert told["edges"][0] == 1.0 and told["edges"][-1] == pytest.approx(16.16)
-    assert told["counts"] == [3, 1, 1, 1]  # the zero has no place on a logarithmic axis
-    assert told["pruned"] == [2, 0, 0, 0]
-    nothing = histogram(Selection([layer(torch.zeros(3))]).upper, np.array([1]))
+    pruned = selection.prune_counts(3, "global")
+    histogram = log_histogram(selection.coarse, pruned, bins=4)
+    assert histogram["edges"][0] == 1.0 and histogram["edges"][-1] == pytest.approx(16.16)
+    assert histogram["counts"] == [3, 1, 1, 1]  # the zero has no place on a logarithmic axis
+    assert histogram["pruned"] == [2, 0, 0, 0]
+    nothing = log_histogram(Selection([layer(torch.zeros(3))]).coarse, np.array([1]))
     assert nothing == {"edges": [], "counts": [], "pruned": []}
