@@ -1,7 +1,7 @@
-"""Who holds which bytes: counted from the live tensors, on any device, nothing modelled.
+"""Count the bytes of live tensors by category, on any device. Nothing is modelled.
 
-A byte is counted once: tensors that share a storage (tied weights, gradient buckets, views) count as that one
-storage. Works on real and on fake tensors alike, since both have storages with sizes.
+Every byte is counted once: tensors that share a storage (tied weights, gradient buckets, views) count as that one
+storage. Real and fake tensors are both supported, since both have storages with sizes.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-#: The categories of `account`, in the order in which tables list them. Activations are counted apart, by
-#: `activation_bytes`, because they live only between a forward pass and its backward pass.
+#: The categories of `account`, in the order of tables. Activations are counted separately, by `activation_bytes`,
+#: because they live only between a forward pass and its backward pass.
 CATEGORIES = ("weights", "gradients", "buffers", "optimizer_state", "pruning_state")
 
 
 class HoldsBytes(Protocol):
-    """What `account` asks of a pruner."""
+    """A pruner that knows the bytes of its state."""
 
     def memory_bytes(self) -> dict[str, int]:
-        """`{"optimizer_state": bytes, "pruning_state": bytes}`, split by what each byte serves."""
+        """Return `{"optimizer_state": bytes, "pruning_state": bytes}`, divided by what each byte is used for."""
 
 
 def storage_key(tensor: Tensor) -> int:
-    """Identity of the storage behind `tensor`; valid as long as some tensor keeps that storage alive."""
+    """Return the identity of the storage of `tensor`; valid as long as some tensor keeps that storage alive."""
     return int(tensor.untyped_storage()._cdata)
 
 
 def storage_bytes(tensors: Iterable[Tensor], seen: set[int] | None = None) -> int:
-    """Bytes of the distinct storages behind `tensors`. Those in `seen` are left out, new ones added to it."""
+    """Return the bytes of the distinct storages of `tensors`; those in `seen` are skipped, new ones added to it."""
     seen = set() if seen is None else seen
     total = 0
     for tensor in tensors:
@@ -42,7 +42,7 @@ def storage_bytes(tensors: Iterable[Tensor], seen: set[int] | None = None) -> in
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Every tensor in nested dicts, lists, tuples and sets."""
+    """Yield every tensor in nested dicts, lists, tuples and sets."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict):
@@ -54,10 +54,10 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def account(model: nn.Module, optimizer: torch.optim.Optimizer, pruner: HoldsBytes | None = None) -> dict[str, int]:
-    """Bytes held by weights, gradients, buffers, optimizer state and pruning state right now.
+    """Return the bytes that weights, gradients, buffers, optimizer state and pruning state hold now.
 
-    Without a pruner all of `optimizer.state` is optimizer state. With one the pruner says how the last two
-    divide, since masks and scores may live on either side.
+    Without a pruner all of `optimizer.state` is optimizer state. A pruner decides how the last two are divided, since
+    either object may hold masks and scores.
     """
     seen: set[int] = set()
     parameters = list(model.parameters())
@@ -76,11 +76,11 @@ def account(model: nn.Module, optimizer: torch.optim.Optimizer, pruner: HoldsByt
 def activation_bytes(
     model: nn.Module, inputs: Tensor, labels: Tensor, loss_fn: Callable[[Tensor, Tensor], Tensor]
 ) -> int:
-    """Bytes that one forward pass keeps for its backward pass; parameters, buffers and batch not counted.
+    """Return the bytes that one forward pass keeps for its backward pass, without parameters, buffers and batch.
 
-    Runs `loss_fn(model(inputs), labels)` once, in the mode and under the autocast the caller has set. Batch
-    statistics and random state are put back afterwards and no gradient is touched, so training goes on as
-    if the pass had not been.
+    Runs `loss_fn(model(inputs), labels)` once, in the mode and under the autocast that the caller has set. Batch
+    statistics and random state are restored afterwards and no gradient is changed, so that the pass does not affect
+    training.
     """
     known: set[int] = set()
     storage_bytes([*model.parameters(), *model.buffers(), inputs, labels], known)

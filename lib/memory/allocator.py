@@ -1,4 +1,4 @@
-"""The peaks of a GPU's allocator, of training once it is warm."""
+"""Read the peaks of a GPU's memory allocator, once training is warm."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import torch
 WARM_STEPS = 3  # by then algorithms are chosen and kernels compiled, which may take more memory than training
 
 
-class Peaks:
-    """What torch's allocator has held at most since the last ``begin()``. Elsewhere than on a GPU nothing is known."""
+class AllocatorPeaks:
+    """Read the largest numbers of bytes that torch's allocator has held since ``reset``; unknown on a CPU."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.steps = 0
 
-    def begin(self) -> None:
-        """Look for the peaks anew. What the cache keeps of other work would be in that of the reserved memory."""
+    def reset(self) -> None:
+        """Start from what is allocated now. The cache is emptied, as it would count as reserved memory."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 
     def after_step(self) -> None:
-        """Begin anew once training runs as it will."""
+        """Reset once the first ``WARM_STEPS`` steps are over."""
         if self.steps < WARM_STEPS:
             self.steps += 1
             if self.steps == WARM_STEPS:
-                self.begin()
+                self.reset()
 
     def bytes(self) -> dict[str, int]:
-        """``allocator_peak`` and ``reserved_peak``, {} where they are not known."""
+        """Return ``allocator_peak`` and ``reserved_peak``; an empty dict on a CPU."""
         if self.device.type != "cuda":
             return {}
         return {

@@ -1,4 +1,4 @@
-"""Counting the bytes that are alive after every operation, on real or on fake tensors."""
+"""Count the bytes that are alive after every operation, on real or on fake tensors."""
 
 from __future__ import annotations
 
@@ -17,21 +17,28 @@ from .accounting import storage_key
 Bytes = dict[str, int]
 
 
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all storages that operations bring forth, for as long as they live.
+class MemoryTracker(TorchDispatchMode):
+    """Count the bytes of all storages that operations create, for as long as they live.
 
-    A storage is of the kind that `kind` names when it appears, until `assign` says otherwise. `highest` is the
-    composition at the moment of the largest total since it was last cleared. What was there `before` does not count.
+    A storage is counted in the category that ``category`` names when it appears, until ``assign`` moves it.
+
+    Args:
+        before: tensors whose storages are not counted.
+
+    Attributes:
+        category: name under which new storages are counted.
+        current: bytes alive now, by category.
+        peak: bytes by category at the moment of the largest total since ``reset_peak``.
     """
 
     def __init__(self, before: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self._before = {storage_key(tensor) for tensor in before}
-        self.kind = "temporary"
-        self.now: Counter[str] = Counter()
-        self.highest: Bytes = {}
+        self.category = "temporary"
+        self.current: Counter[str] = Counter()
+        self.peak: Bytes = {}
         self._total = 0
-        self._highest_total = -1
+        self._peak_total = -1
         self._alive: dict[int, tuple[int, str, weakref.ref[Any]]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -41,18 +48,18 @@ class LiveBytes(TorchDispatchMode):
                 self._add(value)
         return result
 
-    def assign(self, tensor: Tensor, kind: str) -> None:
-        """The storage of `tensor` is of this kind from now on."""
+    def assign(self, tensor: Tensor, category: str) -> None:
+        """Count the storage of ``tensor`` in another category from now on."""
         key = storage_key(tensor)
         size, old, reference = self._alive[key]
-        self.now[old] -= size
-        self.now[kind] += size
-        self._alive[key] = (size, kind, reference)
+        self.current[old] -= size
+        self.current[category] += size
+        self._alive[key] = (size, category, reference)
 
-    def forget(self) -> None:
-        """Look for the highest total anew, from now on."""
-        self._highest_total = self._total
-        self.highest = dict(self.now)
+    def reset_peak(self) -> None:
+        """Set the peak to what is alive now."""
+        self._peak_total = self._total
+        self.peak = dict(self.current)
 
     def _add(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -60,14 +67,13 @@ class LiveBytes(TorchDispatchMode):
         if key in self._alive or key in self._before:
             return
         size = storage.nbytes()
-        self._alive[key] = (size, self.kind, weakref.ref(storage, partial(self._drop, key)))
-        self.now[self.kind] += size
+        self._alive[key] = (size, self.category, weakref.ref(storage, partial(self._drop, key)))
+        self.current[self.category] += size
         self._total += size
-        if self._total > self._highest_total:
-            self._highest_total = self._total
-            self.highest = dict(self.now)
+        if self._total > self._peak_total:
+            self.reset_peak()
 
     def _drop(self, key: int, _: Any) -> None:
-        size, kind, _ = self._alive.pop(key)
-        self.now[kind] -= size
+        size, category, _ = self._alive.pop(key)
+        self.current[category] -= size
         self._total -= size

@@ -1,7 +1,7 @@
-"""How much memory a run will need, predicted from rehearsals on fake tensors: no GPU needed, nothing allocated.
+"""Predict how much memory a run will need by tracing it on fake tensors: no GPU is needed, nothing is allocated.
 
-Operations run as they would eagerly; a compiled model needs less. What a GPU's own libraries take (context, workspaces
-of convolutions) is no tensor of ours and not in here.
+Operations run eagerly; a compiled model needs less. What the libraries of a GPU allocate themselves (context,
+workspaces of convolutions) is not included.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 from ..config.run_config import RunConfig
 from ..memory.tracker import Bytes
-from .fake_run import BuildModel, Passes, rehearse_passes, rehearse_step, shape_of
+from .fake_run import BuildModel, Passes, shape_of, trace_passes, trace_step
 
-#: What a prediction consists of, in the order of the tables.
+#: The categories of a prediction, in the order of tables.
 CATEGORIES = (
     "weights",
     "gradients",
@@ -27,93 +27,96 @@ CATEGORIES = (
     "temporary",
 )
 
-#: Moments of a run that differ in what is held: before masks exist, while they change, and after.
+#: Stages of a run that differ in what is allocated: before masks exist, while they change, and afterwards.
 STAGES = ("start", "ramp", "after")
 
-#: Parts of a run that each have a peak: a training pass (forward and backward), the optimizer's step, an evaluation.
+#: Parts of each stage with a peak of their own: a forward and backward pass, an optimizer step, an evaluation.
 MOMENTS = ("pass", "step", "evaluation")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Bytes by category at the peak of each moment, in each stage of a run: `stages[stage][moment][category]`."""
+    """Hold the bytes at the peak of each moment of each stage of a run: `stages[stage][moment][category]`."""
 
     config: RunConfig
     stages: dict[str, dict[str, Bytes]]
 
     def training_peak(self, stage: str) -> int:
-        """Highest need of a training step in this stage, bytes."""
+        """Return the peak of a training step in this stage, bytes."""
         return max(total(self.stages[stage][moment]) for moment in ("pass", "step"))
 
     @property
     def evaluation_peak(self) -> int:
-        """Highest need of an evaluation, bytes."""
+        """Return the peak of an evaluation, bytes."""
         return max(total(moments["evaluation"]) for moments in self.stages.values())
 
     @property
     def peak(self) -> int:
-        """Highest need of the whole run, evaluation included, bytes."""
+        """Return the peak of the whole run, evaluation included, bytes."""
         return max(total(held) for moments in self.stages.values() for held in moments.values())
 
 
 def total(held: Bytes) -> int:
-    """All categories together."""
+    """Return the sum over all categories."""
     return sum(held.values())
 
 
-class Predictor:
-    """Predicts runs, and rehearses what several of them have in common only once."""
+class MemoryEstimator:
+    """Predict runs; what several of them have in common is traced only once.
+
+    Args:
+        build_model: returns, for a model's name, the function that builds it.
+    """
 
     def __init__(self, build_model: Callable[[str], BuildModel]) -> None:
-        """`build_model` gives for a model's name what its train.py builds it with."""
         self.build_model = build_model
         self._passes: dict[RunConfig, Passes] = {}
         self._steps: dict[tuple[RunConfig, str], Bytes] = {}
 
     def predict(self, config: RunConfig) -> Prediction:
-        """The need of one run in each of its stages. Raises what building the run itself would raise."""
-        config = settled(config)
+        """Predict one run in each of its stages. Raises what building the run itself would raise."""
+        config = with_precision(config)
         passes = self.passes(config)
         return Prediction(config, {stage: self._stage(config, passes, stage) for stage in stages_of(config)})
 
     def passes(self, config: RunConfig) -> Passes:
-        """Forward, backward and evaluation, which optimizer and pruning have no part in."""
+        """Trace forward pass, backward pass and evaluation, which do not depend on optimizer and pruning."""
         unused: dict[str, Any] = {field.name: None for field in fields(config) if field.default is None}
-        key = replace(plain(config), optimizer="", learning_rate=0.0, weight_decay=0.0, **unused)
+        key = replace(unpruned(config), optimizer="", learning_rate=0.0, weight_decay=0.0, **unused)
         if key not in self._passes:
-            self._passes[key] = rehearse_passes(key, self.build_model(config.model))
+            self._passes[key] = trace_passes(key, self.build_model(config.model))
         return self._passes[key]
 
     def largest_batch(self, config: RunConfig, limit: int, multiple: int = 8) -> int:
-        """The largest batch size, a multiple of 8 or the whole training set, with a peak of at most `limit` bytes.
+        """Return the largest batch size with a peak of at most `limit` bytes, 0 if there is none.
 
-        0 where there is none.
+        It is a multiple of `multiple`, or the whole training set.
         """
         images = shape_of(config)[0]
 
         def need(batch: int) -> int:
-            found = self.predict(replace(config, batch_size=batch))
-            return max(found.training_peak(stage) for stage in found.stages)
+            prediction = self.predict(replace(config, batch_size=batch))
+            return max(prediction.training_peak(stage) for stage in prediction.stages)
 
         if self.predict(config).evaluation_peak > limit:
             return 0
-        # What a batch needs is proportional to it, so two sizes tell where the limit lies.
+        # The peak is linear in the batch size, so that two sizes tell where the limit lies.
         small, large = max(1, min(256, images // 4)), min(1024, images)
         low, high = need(small), need(large)
-        slope = max((high - low) / max(large - small, 1), 1.0)
-        batch = int((limit - low) / slope) + small
+        bytes_per_image = max((high - low) / max(large - small, 1), 1.0)
+        batch = int((limit - low) / bytes_per_image) + small
         if batch >= images and need(images) <= limit:
             return images
         batch = min(batch, images) // multiple * multiple
         while batch > 0 and (excess := need(batch) - limit) > 0:
-            batch -= math.ceil(excess / slope / multiple) * multiple
+            batch -= math.ceil(excess / bytes_per_image / multiple) * multiple
         return max(batch, 0)
 
     def _stage(self, config: RunConfig, passes: Passes, stage: str) -> dict[str, Bytes]:
-        """Each moment's peak with the states of this stage."""
+        """Return the peak of each moment with the states of this stage."""
         key = step_key(config, stage)
         if (key, stage) not in self._steps:
-            self._steps[key, stage] = rehearse_step(key, self.build_model(config.model), stage)
+            self._steps[key, stage] = trace_step(key, self.build_model(config.model), stage)
         states = dict(self._steps[key, stage])
         during_step = {"temporary": states.pop("temporary")}
         needs = (passes.training | states, passes.between | states | during_step, passes.evaluation | states)
@@ -123,33 +126,33 @@ class Predictor:
         }
 
 
-def settled(config: RunConfig) -> RunConfig:
-    """`auto` precision as on a GPU, unless the run asks for the CPU, where it counts as float32."""
+def with_precision(config: RunConfig) -> RunConfig:
+    """Replace `auto` precision by bf16, as on a GPU, or by float32 if the run asks for the CPU."""
     if config.precision != "auto":
         return config
     return replace(config, precision="fp32" if config.device == "cpu" else "bf16")
 
 
-def plain(config: RunConfig) -> RunConfig:
-    """The unpruned run of the first seed: what the passes of several runs have in common."""
+def unpruned(config: RunConfig) -> RunConfig:
+    """Return the unpruned run of the first seed, which the passes of several runs have in common."""
     return replace(config, pruning_method="none", target_sparsity=0.0, seed=0, seed_in_name=False)
 
 
 def step_key(config: RunConfig, stage: str) -> RunConfig:
-    """The run with all that has no influence on its optimizer step set alike."""
+    """Return the run with every setting reset that does not influence its optimizer step."""
     config = replace(config, seed=0, seed_in_name=False, batch_size=1)
     if prunes_itself(config):
         dense = stage == "start" and config.mode == "gradual"
         return replace(config, target_sparsity=0.5) if dense else config
-    # masks take a bit a weight, whatever the sparsity
-    return plain(config) if config.pruning_method == "none" else replace(config, target_sparsity=0.5)
+    # masks take one bit per weight at any sparsity
+    return unpruned(config) if config.pruning_method == "none" else replace(config, target_sparsity=0.5)
 
 
 def prunes_itself(config: RunConfig) -> bool:
-    """Whether the optimizer itself prunes."""
+    """Return whether the optimizer itself prunes."""
     return config.pruning_method == "state"
 
 
 def stages_of(config: RunConfig) -> tuple[str, ...]:
-    """The stages that a run goes through."""
+    """Return the stages of a run."""
     return STAGES if config.pruning_method != "none" and config.target_sparsity > 0 else STAGES[:1]

@@ -1,7 +1,7 @@
-"""Parts of a run rehearsed on fake tensors, which have a shape and a type but no data: nothing is allocated.
+"""Trace parts of a run on fake tensors, which have a shape and a type but no content: nothing is allocated.
 
-One training pass, one evaluation, one optimizer step and one mask update run through the model, data, optimizer and
-pruning code of real runs, while `LiveBytes` counts what is alive after every operation.
+One training pass, one evaluation, one optimizer step and one mask update execute the model, data, optimizer and pruning
+code of real runs, while `MemoryTracker` counts what is alive after every operation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..data.dataset import Data
 from ..data.sources import SHAPES, locate
 from ..kernels.host import Host, use
 from ..memory import accounting
-from ..memory.tracker import Bytes, LiveBytes
+from ..memory.tracker import Bytes, MemoryTracker
 from ..optimizers import lean, sparse_state
 from ..optimizers.adamwprune import AdamWPrune
 from ..pruning import masks, score_histogram
@@ -34,13 +34,13 @@ from ..training.device import DTYPES
 
 BuildModel = Callable[[RunConfig, Data], nn.Module]
 
-NEVER = 1 << 60  # the step of the next mask update, while plain steps are rehearsed
+NEVER_STEP = 1 << 60  # the step of the next mask update while plain steps are traced
 UNIT_SCORE_BIN = score_histogram.NUM_BINS // 2 + 0x3F80  # the bin that counts scores of 1.0
 
 
 @dataclass(frozen=True)
 class Passes:
-    """What forward, backward and evaluation need, apart from optimizer and pruning: bytes by category."""
+    """Hold the bytes by category that passes need, without optimizer and pruning."""
 
     training: Bytes
     evaluation: Bytes
@@ -48,7 +48,7 @@ class Passes:
 
 
 def shape_of(config: RunConfig) -> tuple[int, int, int, int, int]:
-    """Number of training, validation and test images, channels and classes of a run's data."""
+    """Return the numbers of training, validation and test images, channels and classes of a run's data."""
     # where the shape is known beforehand, the images need not be there
     everything, test, channels, classes = SHAPES.get(config.dataset) or locate(config.dataset, config.data_dir).shape
     left = everything - config.validation_images
@@ -56,7 +56,7 @@ def shape_of(config: RunConfig) -> tuple[int, int, int, int, int]:
 
 
 def fake_data(config: RunConfig) -> Data:
-    """The run's data without its content. Call it under a FakeTensorMode."""
+    """Return the run's data without its content. Call it under a FakeTensorMode."""
     train, validation, test, channels, classes = shape_of(config)
 
     def images(number: int) -> Tensor:
@@ -81,10 +81,10 @@ def fake_data(config: RunConfig) -> Data:
 
 
 @contextlib.contextmanager
-def fake_gpu_mode() -> Iterator[LiveBytes]:
+def fake_gpu_mode() -> Iterator[MemoryTracker]:
     """Create fake tensors instead of real ones, count them, and take the code paths of a GPU."""
-    with use(FakeHost()), torch.random.fork_rng(devices=[]), FakeTensorMode(), LiveBytes() as live:
-        yield live
+    with use(FakeHost()), torch.random.fork_rng(devices=[]), FakeTensorMode(), MemoryTracker() as tracker:
+        yield tracker
 
 
 class FakeHost(Host):
@@ -103,56 +103,60 @@ class FakeHost(Host):
 
 
 def spread(size: int, number: int) -> list[int]:
-    """So many of `size` weights, as even as can be, counted in each slice."""
+    """Return how many of `number` kept weights lie in each slice of `size` weights if they are spread evenly."""
     ends = [number * stop // size for _, stop in masks.slices(size)]
     return [after - before for before, after in zip([0, *ends], ends, strict=False)]
 
 
-def build(config: RunConfig, build_model: BuildModel, live: LiveBytes) -> tuple[nn.Module, Data]:
-    """Model and data, each counted as what it is."""
-    live.kind = "data"
+def build(config: RunConfig, build_model: BuildModel, tracker: MemoryTracker) -> tuple[nn.Module, Data]:
+    """Build model and data, and count each in its category."""
+    tracker.category = "data"
     data = fake_data(config)
-    live.kind = "weights"
-    model = build_model(config, data)  # the order of its weights in memory takes no memory
+    tracker.category = "weights"
+    model = build_model(config, data)  # channels_last or not makes no difference to its size
     for buffer in model.buffers():
-        live.assign(buffer, "buffers")
+        tracker.assign(buffer, "buffers")
     return model, data
 
 
-def rehearse_passes(config: RunConfig, build_model: BuildModel) -> Passes:
-    """One forward and backward pass as the trainer makes them, and one evaluation."""
-    with fake_gpu_mode() as live:
-        model, data = build(config, build_model, live)
+def trace_passes(config: RunConfig, build_model: BuildModel) -> Passes:
+    """Trace one forward and backward pass as in the trainer, and one evaluation."""
+    with fake_gpu_mode() as tracker:
+        model, data = build(config, build_model, tracker)
         for weight in model.parameters():
-            weight.register_post_accumulate_grad_hook(lambda w: live.assign(w.grad, "gradients"))
+            weight.register_post_accumulate_grad_hook(lambda w: tracker.assign(w.grad, "gradients"))
         dtype = DTYPES.get(config.precision)
-        live.kind = "data"
+        tracker.category = "data"
         source = loader.batches(data, config, epoch=0)
         images, labels = next(source)
-        live.kind = "activations"
-        live.forget()
+        tracker.category = "activations"
+        tracker.reset_peak()
         with torch.autocast("cpu", dtype, enabled=dtype is not None):
             loss = F.cross_entropy(model(images), labels, label_smoothing=config.label_smoothing)
-        live.kind = "temporary"
+        tracker.category = "temporary"
         loss.backward()
-        training = live.highest
+        training = tracker.peak
         del loss
-        between = dict(live.now)
+        between = dict(tracker.current)
         del images, labels, source
-        live.kind = "activations"
-        live.forget()
+        tracker.category = "activations"
+        tracker.reset_peak()
         model.eval()
         with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype is not None):
             for part, _ in loader.evaluation_batches(data.test_images, data.test_labels, data, config):
                 model(part)
                 break
-        return Passes(training, live.highest, between)
+        return Passes(training, tracker.peak, between)
 
 
-def rehearse_step(config: RunConfig, build_model: BuildModel, stage: str) -> Bytes:
-    """What optimizer and pruning hold at a stage, and, as `temporary`, what a step or a mask update needs beside."""
-    with fake_gpu_mode() as live:
-        model, data = build(config, build_model, live)
+def trace_step(config: RunConfig, build_model: BuildModel, stage: str) -> Bytes:
+    """Trace one optimizer step and one mask update of a stage.
+
+    Returns the bytes of `optimizer_state` and `pruning_state`, and as `temporary` what is allocated in addition during
+    the step or the update.
+    """
+    with fake_gpu_mode() as tracker:
+        model, data = build(config, build_model, tracker)
         steps = loader.steps_per_epoch(data, replace(config, batch_size=128)) * config.epochs
         optimizer = build_optimizer(config, model, steps)
         pruner = build_pruner(config, model, optimizer, steps)
@@ -162,21 +166,21 @@ def rehearse_step(config: RunConfig, build_model: BuildModel, stage: str) -> Byt
             weight.grad = torch.empty_like(weight)
         set_stage(optimizer, pruner, stage)
         if not isinstance(optimizer, AdamWPrune) or stage == "start":
-            optimizer.step()  # states appear in the first step
-        live.forget()
+            optimizer.step()  # the first step creates the states
+        tracker.reset_peak()
         one_step(config, model, optimizer, pruner)
         held = accounting.account(model, optimizer, pruner)
-        temporary = sum(live.highest.values()) - live.now.total()
+        temporary = sum(tracker.peak.values()) - tracker.current.total()
         if prunes and schedule and schedule.final and stage != "after":
-            before = live.now.total()
-            live.forget()
+            before = tracker.current.total()
+            tracker.reset_peak()
             one_update(prunes, schedule, stage)
-            temporary = max(temporary, sum(live.highest.values()) - before)
+            temporary = max(temporary, sum(tracker.peak.values()) - before)
         return {name: held[name] for name in ("optimizer_state", "pruning_state")} | {"temporary": temporary}
 
 
 def one_update(prunes: AdamWPrune | MaskedPruner, schedule: CubicSchedule, stage: str) -> None:
-    """The mask update that this stage ends with. Weights that return are left out: they need no more than the rest."""
+    """Do the mask update that ends this stage, without regrowth, which needs no more memory than the rest."""
     updates = {"start": 1, "ramp": 2}[stage]
     prunes.schedule = schedule
     prunes.steps = min(schedule.start + updates * schedule.interval, schedule.end)
@@ -187,7 +191,7 @@ def one_update(prunes: AdamWPrune | MaskedPruner, schedule: CubicSchedule, stage
 
 
 def one_step(config: RunConfig, model: nn.Module, optimizer: torch.optim.Optimizer, pruner: Pruner) -> None:
-    """What the trainer does between two backward passes."""
+    """Do what the trainer does between two backward passes."""
     if config.gradient_clip:
         nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
     pruner.before_step()
@@ -196,7 +200,7 @@ def one_step(config: RunConfig, model: nn.Module, optimizer: torch.optim.Optimiz
 
 
 def set_stage(optimizer: torch.optim.Optimizer, pruner: Pruner, stage: str) -> None:
-    """Bring masks and states to where they are at a stage, without choosing weights: only numbers matter here."""
+    """Give masks and states the sizes that they have at a stage; which weights are kept does not matter here."""
     if isinstance(optimizer, AdamWPrune) and optimizer.schedule.final:
         schedule = optimizer.schedule
         first = schedule.sparsity(min(schedule.start + schedule.interval, schedule.end))
@@ -205,20 +209,20 @@ def set_stage(optimizer: torch.optim.Optimizer, pruner: Pruner, stage: str) -> N
             sparsity = schedule.final
         if stage != "start" or optimizer.mode != "gradual":
             make_sparse(optimizer, sparsity, stage == "after")
-            optimizer.steps = NEVER + 2 if stage == "after" else 1
-        optimizer.schedule = replace(schedule, start=NEVER, end=NEVER + 1, interval=NEVER)
+            optimizer.steps = NEVER_STEP + 2 if stage == "after" else 1
+        optimizer.schedule = replace(schedule, start=NEVER_STEP, end=NEVER_STEP + 1, interval=NEVER_STEP)
     if isinstance(pruner, MaskedPruner):
         if stage != "start":
             sizes = {name: masks.packed_size(weight.numel()) for name, weight in pruner.weights.items()}
             pruner.masks = {name: torch.empty(size, dtype=torch.uint8) for name, size in sizes.items()}
-        pruner.schedule = replace(pruner.schedule, start=NEVER, end=NEVER + 1)
+        pruner.schedule = replace(pruner.schedule, start=NEVER_STEP, end=NEVER_STEP + 1)
     if isinstance(pruner, MovementPruner) and stage == "after":
         pruner.learned_scores.clear()
         pruner.pruned_values.clear()
 
 
 def make_sparse(optimizer: AdamWPrune, sparsity: float, ended: bool) -> None:
-    """Compact states for as many weights as survive, spread evenly; `ended`: the ramp lies behind."""
+    """Give the prunable weights the states of this sparsity, spread evenly; `ended`: the ramp is over."""
     for group in optimizer.param_groups:
         for weight in group["params"]:
             if not group.get("prunable"):

@@ -49,17 +49,17 @@ def predict_runs(runs: Iterable[RunConfig], gpu_mib: float | None) -> tuple[list
     Returns:
         Predictions in the order of the runs, the largest batch size that fits for each run id, and failures.
     """
-    from .estimator import Predictor  # imports torch
+    from .estimator import MemoryEstimator  # imports torch
 
-    predictor = Predictor(load_build_model)
+    estimator = MemoryEstimator(load_build_model)
     predictions: list[Prediction] = []
     batches: dict[str, int] = {}
     failures: Failures = {}
     for run in runs:
         try:
-            prediction = predictor.predict(run)
+            prediction = estimator.predict(run)
             if gpu_mib:
-                batches[run.run_id] = predictor.largest_batch(prediction.config, int(available_mib(gpu_mib) * MIB))
+                batches[run.run_id] = estimator.largest_batch(prediction.config, int(available_mib(gpu_mib) * MIB))
             predictions.append(prediction)
         except Exception as error:  # whatever building a model can raise; the other runs are still predicted
             failures.setdefault(reason_of(error), []).append(run.run_id)

@@ -17,7 +17,7 @@ FILE = "predicted.json"
 
 #: The process that predicts. It runs in ROOT, so that `-m` finds modules of this project and of nothing else.
 WORKER = (sys.executable, "-m", "lib.memory_estimate.worker")
-SECONDS = 120  # for the child that rehearses the steps; with it torch stays out of this process
+SECONDS = 120  # limit of the worker, which imports torch so that this process need not
 
 
 def with_predictions(results: Results) -> Results:

@@ -20,7 +20,7 @@ from ..config.run_config import RunConfig
 from ..data.dataset import Data
 from ..data.transforms import normalise
 from ..memory.accounting import storage_bytes
-from ..memory.tracker import LiveBytes
+from ..memory.tracker import MemoryTracker
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -87,9 +87,9 @@ def peaks(model: nn.Module, images: Tensor) -> dict[str, int]:
     """Most bytes alive during one prediction: counted from the tensors, and on CUDA by the allocator."""
     held = [*model.parameters(), *model.buffers(), images]
     own = storage_bytes(held)
-    with LiveBytes(before=held) as live:
+    with MemoryTracker(before=held) as tracker:
         model.forward(images)
-    found = {"tensor_peak": own + sum(live.highest.values())}
+    found = {"tensor_peak": own + sum(tracker.peak.values())}
     if images.is_cuda:
         others = torch.cuda.memory_allocated() - own
         torch.cuda.reset_peak_memory_stats()

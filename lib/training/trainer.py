@@ -15,7 +15,7 @@ from ..config.run_config import RunConfig, check_resumable
 from ..data import dataset as datasets
 from ..data import loader
 from ..memory import accounting
-from ..memory.allocator import Peaks
+from ..memory.allocator import AllocatorPeaks
 from ..pruning.score_histogram import NotFinite
 from ..storage.files import append_json, read_json_lines, write_atomic, write_json, write_json_lines
 from ..storage.run_dir import RunDir
@@ -74,7 +74,7 @@ class Training:
         self.record: dict[str, Any] = {}
         self.events: Events | None = None
         self.phase = ""
-        self.peaks = Peaks(self.device)
+        self.peaks = AllocatorPeaks(self.device)
         say(f"{config.run_id}: {self.data.note}; {self.compute.describe()}")
 
     def make_ready(self) -> None:
@@ -93,7 +93,7 @@ class Training:
         """All (remaining) steps of an epoch. Once warm, only mask updates wait for a GPU until the sums are read."""
         progress = self.progress
         self.model.train()
-        self.peaks.begin()  # an evaluation, with batches of another size, has none of its peak in here
+        self.peaks.reset()  # an evaluation, with batches of another size, has none of its peak in here
         start = time.perf_counter()
         for images, labels in loader.batches(self.data, self.config, progress.epoch, progress.step):
             if self.stop is not None and self.stop.requested():

@@ -25,7 +25,7 @@ from lib.config.run_config import RunConfig
 from lib.data import dataset as datasets
 from lib.data import loader
 from lib.memory import accounting
-from lib.memory_estimate.estimator import Predictor
+from lib.memory_estimate.estimator import MemoryEstimator
 from lib.storage.run_dir import RunDir
 from lib.training.inference import measure
 from lib.training.trainer import Training
@@ -92,13 +92,13 @@ def test_categories_add_up_to_what_the_allocator_holds(tmp_path: Path, model: st
 
 
 def test_predicted_peaks_are_the_allocators(tmp_path: Path) -> None:
-    predictor = Predictor(BUILD.__getitem__)
+    estimator = MemoryEstimator(BUILD.__getitem__)
     rows = []
     for model in BUILD:
         for precision in ("fp32", "bf16"):
             for batch in (128, 512):
                 run = config(model, precision=precision, batch_size=batch)
-                rows.append((model, precision, batch, *peaks(predictor, run, tmp_path)))
+                rows.append((model, precision, batch, *peaks(estimator, run, tmp_path)))
     print(f"\n{torch.cuda.get_device_name()}, torch {torch.__version__}, peaks in MiB")
     print("model    precision batch  predicted  measured         requested")
     for model, precision, batch, predicted, measured, asked in rows:
@@ -107,7 +107,7 @@ def test_predicted_peaks_are_the_allocators(tmp_path: Path) -> None:
     assert all(abs(predicted / measured - 1) < 0.03 for *_, predicted, measured, _ in rows)
 
 
-def peaks(predictor: Predictor, config: RunConfig, path: Path) -> tuple[int, int, int]:
+def peaks(estimator: MemoryEstimator, config: RunConfig, path: Path) -> tuple[int, int, int]:
     """Predicted and measured peak of a training step, and that of the bytes that tensors asked for."""
     requested()
     counters = ("allocated_bytes.all", "requested_bytes.all")
@@ -124,11 +124,11 @@ def peaks(predictor: Predictor, config: RunConfig, path: Path) -> tuple[int, int
     highest = [torch.cuda.memory_stats()[f"{name}.peak"] for name in counters]
     measured, asked = (peak - start - space for peak, start, space in zip(highest, before, workspaces, strict=True))
     del run
-    return predictor.predict(config).training_peak("start"), measured, asked
+    return estimator.predict(config).training_peak("start"), measured, asked
 
 
 def test_pruning_gives_back_what_is_predicted(tmp_path: Path) -> None:
-    prediction = Predictor(BUILD.__getitem__)
+    prediction = MemoryEstimator(BUILD.__getitem__)
     changes = {"pruning_start": 0.1, "pruning_end": 0.5, "pruning_interval": 2, "batch_size": 128}
     run = training(config("resnet18", "adamwprune", "state", **changes), tmp_path)
     steps(run, 2)

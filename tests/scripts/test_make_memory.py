@@ -15,7 +15,7 @@ from lib.config import kconfig
 from lib.config.resolve import run_config
 from lib.config.run_config import RunConfig
 from lib.memory_estimate import gpu_packing
-from lib.memory_estimate.estimator import Predictor
+from lib.memory_estimate.estimator import MemoryEstimator
 from scripts import memory
 from tests.helpers.run_train_py import wait_for
 
@@ -96,10 +96,10 @@ def test_a_run_that_cannot_be_predicted_takes_no_other_with_it(capsys: pytest.Ca
 def test_whatever_goes_wrong_is_told_in_one_line_with_all_runs_that_it_befell(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(predictor: object, run: RunConfig) -> None:
+    def fail(estimator: object, run: RunConfig) -> None:
         raise RuntimeError("no such kernel\nin a long story")
 
-    monkeypatch.setattr(Predictor, "predict", fail)
+    monkeypatch.setattr(MemoryEstimator, "predict", fail)
     runs = [config(), config("sgd")]
     monkeypatch.setattr(memory.sys, "stdin", io.StringIO("---\n".join(run.to_yaml() for run in runs)))
     assert memory.main(["--runs"]) == 1

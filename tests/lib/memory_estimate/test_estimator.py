@@ -18,8 +18,8 @@ from lib.data import loader
 from lib.data.dataset import Data
 from lib.kernels import host
 from lib.memory import accounting
-from lib.memory.tracker import LiveBytes
-from lib.memory_estimate.estimator import CATEGORIES, MOMENTS, Prediction, Predictor, total
+from lib.memory.tracker import MemoryTracker
+from lib.memory_estimate.estimator import CATEGORIES, MOMENTS, MemoryEstimator, Prediction, total
 from lib.memory_estimate.fake_run import fake_data, fake_gpu_mode
 from lib.pruning import masks
 from lib.training.trainer import Training
@@ -42,8 +42,8 @@ def resnet(config: RunConfig, data: Data) -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Predictor:
-    return Predictor({"lenet5": lenet5, "resnet18": resnet}.__getitem__)
+def estimator() -> MemoryEstimator:
+    return MemoryEstimator({"lenet5": lenet5, "resnet18": resnet}.__getitem__)
 
 
 def small(optimizer: str = "adamw", method: str = "none", sparsity: float = 0.9, **changes: Any) -> RunConfig:
@@ -60,34 +60,34 @@ def real_step(config: RunConfig, path: Path) -> tuple[Training, int]:
     training.model.train()
     training.train_step(*next(loader.batches(training.data, config, 0)), 0)
     training.optimizer.zero_grad()
-    with LiveBytes(before=training.model.state_dict().values()) as live:
+    with MemoryTracker(before=training.model.state_dict().values()) as tracker:
         source = loader.batches(training.data, config, 0)  # lives on in the loop, and some of its tensors with it
         training.train_step(*next(source), 1)
-    return training, sum(live.highest.values())
+    return training, sum(tracker.peak.values())
 
 
 # --- the counter itself ---------------------------------------------------------------------------------------
 
 
 def test_live_bytes_follows_births_and_deaths_and_counts_views_once() -> None:
-    with LiveBytes() as live:
-        live.kind = "weights"
+    with MemoryTracker() as tracker:
+        tracker.category = "weights"
         a = torch.zeros(100)
-        live.kind = "activations"
+        tracker.category = "activations"
         b = a + 1
         c = b.view(10, 10)
-        assert dict(live.now) == {"weights": 400, "activations": 400}
+        assert dict(tracker.current) == {"weights": 400, "activations": 400}
         d = c * 2
         del b, c
-        assert live.now["activations"] == 400
-        assert sum(live.highest.values()) == 1200
-        live.assign(d, "gradients")
+        assert tracker.current["activations"] == 400
+        assert sum(tracker.peak.values()) == 1200
+        tracker.assign(d, "gradients")
         del d
-        assert live.now.total() == 400
-        live.forget()
-        assert live.highest == {"weights": 400, "activations": 0, "gradients": 0}
+        assert tracker.current.total() == 400
+        tracker.reset_peak()
+        assert tracker.peak == {"weights": 400, "activations": 0, "gradients": 0}
         a.add_(1)  # in place: nothing new
-        assert live.now.total() == 400
+        assert tracker.current.total() == 400
 
 
 def test_live_bytes_counts_fake_tensors_as_real_ones() -> None:
@@ -95,29 +95,29 @@ def test_live_bytes_counts_fake_tensors_as_real_ones() -> None:
         model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 30 * 30, 10))
         F.cross_entropy(model(torch.zeros(4, 3, 32, 32)), torch.zeros(4, dtype=torch.int64)).backward()
 
-    with LiveBytes() as real:
+    with MemoryTracker() as real:
         work()
     with fake_gpu_mode() as fake:
         work()
-    assert sum(real.highest.values()) == sum(fake.highest.values()) > 100_000
+    assert sum(real.peak.values()) == sum(fake.peak.values()) > 100_000
 
 
 # --- against real runs ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["gradual", "lean", "dynamic"])
-def test_a_run_whose_ramp_ends_with_its_second_step_is_predicted_too(predictor: Predictor, mode: str) -> None:
+def test_a_run_whose_ramp_ends_with_its_second_step_is_predicted_too(estimator: MemoryEstimator, mode: str) -> None:
     config = small("adamwprune", "state", epochs=2, train_images=256, mode=mode, pruning_start=0.1, pruning_end=0.5)
-    assert after(predictor.predict(config), "optimizer_state") > 0
+    assert after(estimator.predict(config), "optimizer_state") > 0
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_predicted_training_pass_is_what_a_real_step_on_the_cpu_needs(
-    predictor: Predictor, tmp_path: Path, precision: str
+    estimator: MemoryEstimator, tmp_path: Path, precision: str
 ) -> None:
     config = replace(small(), precision=precision)
     _, measured = real_step(config, tmp_path)
-    held = predictor.predict(config).stages["start"]["pass"]
+    held = estimator.predict(config).stages["start"]["pass"]
     with fake_gpu_mode():
         data = fake_data(config)
         stored = [data.train_images, data.train_labels, data.test_images, data.test_labels, data.mean, data.std]
@@ -131,10 +131,10 @@ def test_predicted_training_pass_is_what_a_real_step_on_the_cpu_needs(
     [("sgd", "none"), ("adamwadv", "none"), ("adamwspam", "magnitude"), ("adam", "movement"), ("adamwprune", "state")],
 )
 def test_predicted_states_are_those_of_the_live_tensors(
-    predictor: Predictor, tmp_path: Path, optimizer: str, method: str
+    estimator: MemoryEstimator, tmp_path: Path, optimizer: str, method: str
 ) -> None:
     config = small(optimizer, method)
-    predicted = predictor.predict(config)
+    predicted = estimator.predict(config)
     training, _ = real_step(config, tmp_path)
     live = accounting.account(training.model, training.optimizer, training.pruner)
     for name in accounting.CATEGORIES:
@@ -154,26 +154,26 @@ def test_predicted_states_are_those_of_the_live_tensors(
     assert after(predicted, "pruning_state") == live["pruning_state"]
 
 
-def test_adamwprune_ends_at_eight_bytes_a_survivor_and_one_bit_a_weight(predictor: Predictor) -> None:
+def test_adamwprune_ends_at_eight_bytes_a_survivor_and_one_bit_a_weight(estimator: MemoryEstimator) -> None:
     prunable, rest = 61_470, 61_750 - 61_470
     for sparsity in (0.5, 0.7, 0.9):
-        predicted = predictor.predict(small("adamwprune", "state", sparsity))
+        predicted = estimator.predict(small("adamwprune", "state", sparsity))
         states = after(predicted, "optimizer_state") + after(predicted, "pruning_state")
         assert states - 8 * rest == pytest.approx((8 * (1 - sparsity) + 1 / 8) * prunable, abs=100)
-    dense = predictor.predict(small("adamwprune", "none")).stages["start"]["pass"]
+    dense = estimator.predict(small("adamwprune", "none")).stages["start"]["pass"]
     assert predicted.stages["start"]["pass"]["optimizer_state"] == dense["optimizer_state"]
 
 
 @pytest.mark.parametrize("mode", ["dynamic", "lean"])
-def test_dynamic_and_lean_mode_are_small_from_the_first_step(predictor: Predictor, mode: str) -> None:
-    predicted = predictor.predict(small("adamwprune", "state", mode=mode, ranking="erk"))
+def test_dynamic_and_lean_mode_are_small_from_the_first_step(estimator: MemoryEstimator, mode: str) -> None:
+    predicted = estimator.predict(small("adamwprune", "state", mode=mode, ranking="erk"))
     sizes = {stage: held["pass"]["optimizer_state"] for stage, held in predicted.stages.items()}
     rows = 4 * (6 + 16 + 120 + 84 + 10) if mode == "lean" else 0  # freed with the ramp
     assert sizes["start"] == sizes["ramp"] == sizes["after"] + rows
 
 
-def test_movement_holds_scores_and_values_until_the_ramp_ends(predictor: Predictor) -> None:
-    predicted = predictor.predict(small("adamw", "movement"))
+def test_movement_holds_scores_and_values_until_the_ramp_ends(estimator: MemoryEstimator) -> None:
+    predicted = estimator.predict(small("adamw", "movement"))
     bits = sum(masks.packed_size(n) for n in (150, 2400, 48_000, 10_080, 840))
     sizes = [held["pass"]["pruning_state"] for held in predicted.stages.values()]
     assert sizes == [8 * 61_470, 8 * 61_470 + bits, bits]
@@ -197,7 +197,7 @@ class GpuPaths(host.Host):
     ],
 )
 def test_what_a_mask_update_needs_beside_is_predicted_too(
-    predictor: Predictor, tmp_path: Path, optimizer: str, method: str, changes: dict[str, Any]
+    estimator: MemoryEstimator, tmp_path: Path, optimizer: str, method: str, changes: dict[str, Any]
 ) -> None:
     config = small(optimizer, method, **changes)
     training, _ = real_step(config, tmp_path)
@@ -209,22 +209,22 @@ def test_what_a_mask_update_needs_beside_is_predicted_too(
         getattr(pruner, "pruned_values", {}),
     ]
     pruner.steps = pruner.schedule.start + pruner.schedule.interval
-    live = LiveBytes(before=[*held, *accounting.tensors_in(states)])
-    with host.use(GpuPaths()), torch.no_grad(), live:
+    tracker = MemoryTracker(before=[*held, *accounting.tensors_in(states)])
+    with host.use(GpuPaths()), torch.no_grad(), tracker:
         pruner.update_masks()
-    stages = predictor.predict(config).stages
-    assert stages["start"]["step"]["temporary"] == pytest.approx(sum(live.highest.values()), rel=0.03)
+    stages = estimator.predict(config).stages
+    assert stages["start"]["step"]["temporary"] == pytest.approx(sum(tracker.peak.values()), rel=0.03)
     assert stages["start"]["step"]["temporary"] > 2 * 5 * 2**18 > 10 * stages["after"]["step"]["temporary"]
 
 
 # --- what it promises beside ----------------------------------------------------------------------------------
 
 
-def test_prediction_of_a_large_run_allocates_nothing_and_leaves_nothing_behind(predictor: Predictor) -> None:
+def test_prediction_of_a_large_run_allocates_nothing_and_leaves_nothing_behind(estimator: MemoryEstimator) -> None:
     config = small().changed(model="resnet18", dataset="cifar10", train_images=0, width=64, batch_size=512)
     answers, state = host.current(), torch.random.get_rng_state()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    predicted = predictor.predict(config)
+    predicted = estimator.predict(config)
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert predicted.peak / MIB > 2000
     assert grown_mib < 250
@@ -233,8 +233,8 @@ def test_prediction_of_a_large_run_allocates_nothing_and_leaves_nothing_behind(p
     assert type(masks.unpack(torch.ones(1, dtype=torch.uint8), 0, 8)) is torch.Tensor
 
 
-def test_parts_of_every_moment_are_named_and_none_is_negative(predictor: Predictor) -> None:
-    predicted = predictor.predict(small("adamwprune", "state"))
+def test_parts_of_every_moment_are_named_and_none_is_negative(estimator: MemoryEstimator) -> None:
+    predicted = estimator.predict(small("adamwprune", "state"))
     assert list(predicted.stages) == ["start", "ramp", "after"]
     for moments in predicted.stages.values():
         assert tuple(moments) == MOMENTS
@@ -244,22 +244,22 @@ def test_parts_of_every_moment_are_named_and_none_is_negative(predictor: Predict
     assert predicted.peak == max(predicted.evaluation_peak, *(predicted.training_peak(s) for s in predicted.stages))
 
 
-def test_largest_batch_fits_and_the_next_one_does_not(predictor: Predictor) -> None:
+def test_largest_batch_fits_and_the_next_one_does_not(estimator: MemoryEstimator) -> None:
     config = small(dataset="mnist", train_images=0)
     limit = 150 * MIB
-    batch = predictor.largest_batch(config, limit)
+    batch = estimator.largest_batch(config, limit)
     assert batch % 8 == 0 and batch > 64
-    assert predictor.predict(replace(config, batch_size=batch)).peak <= limit
-    assert predictor.predict(replace(config, batch_size=batch + 16)).peak > limit
+    assert estimator.predict(replace(config, batch_size=batch)).peak <= limit
+    assert estimator.predict(replace(config, batch_size=batch + 16)).peak > limit
 
 
-def test_largest_batch_is_none_or_the_whole_set_where_that_is_so(predictor: Predictor) -> None:
+def test_largest_batch_is_none_or_the_whole_set_where_that_is_so(estimator: MemoryEstimator) -> None:
     config = small(train_images=300)
-    assert predictor.largest_batch(config, 1 * MIB) == 0
-    assert predictor.largest_batch(config, 1000 * MIB) == 300
+    assert estimator.largest_batch(config, 1 * MIB) == 0
+    assert estimator.largest_batch(config, 1000 * MIB) == 300
 
 
-def test_auto_precision_counts_as_on_a_gpu_unless_the_cpu_is_asked_for(predictor: Predictor) -> None:
+def test_auto_precision_counts_as_on_a_gpu_unless_the_cpu_is_asked_for(estimator: MemoryEstimator) -> None:
     config = replace(small(), precision="auto")
-    assert predictor.predict(config).config.precision == "fp32"
-    assert predictor.predict(replace(config, device="auto")).config.precision == "bf16"
+    assert estimator.predict(config).config.precision == "fp32"
+    assert estimator.predict(replace(config, device="auto")).config.precision == "bf16"
