@@ -47,7 +47,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The menus with a third model: LeNet-5's under another name, and two settings of its own."""
     root = tmp_path_factory.mktemp("tree")
     for path in ROOT.rglob("Kconfig"):
-        if not {".venv", "results", "data"} & set(path.relative_to(ROOT).parts):
+        if path.relative_to(ROOT).parts[0] not in (".venv", "results", "data"):
             (root / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, root / path.relative_to(ROOT))
     (root / "toynet").mkdir()
