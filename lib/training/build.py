@@ -18,7 +18,10 @@ from .state_pruner import State
 Groups = list[dict[str, Any]]
 Setting = TypeVar("Setting")
 
-MASKED_PRUNERS: dict[str, type[MaskedPruner]] = {"magnitude": MagnitudePruner, "movement": MovementPruner}
+MASKED_PRUNERS: dict[str, type[MaskedPruner]] = {
+    "magnitude": MagnitudePruner,
+    "movement": MovementPruner,
+}
 
 
 def build_optimizer(config: RunConfig, model: nn.Module, total_steps: int) -> Optimizer:
