@@ -28,13 +28,23 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.monitor.watch import Options, watch
+from lib.storage.terminal import accept_any_encoding, visible
+
+#: Options that leave most others nothing to do, and those that they go with.
+ALONE = {
+    "summary": {"json"},
+    "compare": {"json"},
+    "plot": {"output"},
+    "once": {"json", "csv", "pid", "output", "phase_file", "gpu", "root"},
+}
 
 
 def main(argv: list[str] | None = None, nvml: Any = None) -> int:
     """Run the tool and return the exit code; `nvml` may stand in for the NVIDIA driver."""
+    accept_any_encoding()
     args = parse(argv)
-    if args.output and not args.output.parent.is_dir():
-        print(f"gputop: {args.output}: there is no folder {args.output.parent}", file=sys.stderr)
+    if sentence := missing_folder(args):
+        print(visible(f"gputop: {sentence}"), file=sys.stderr)
         return 2
     try:
         if args.summary or args.compare or args.plot:
@@ -47,7 +57,7 @@ def main(argv: list[str] | None = None, nvml: Any = None) -> int:
         return 0
     except OSError as error:
         message = f"{error.filename}: {error.strerror}" if error.filename else error
-        print(f"gputop: {message}", file=sys.stderr)
+        print(visible(f"gputop: {message}"), file=sys.stderr)
         return 2
 
 
@@ -73,7 +83,22 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.count is not None and args.count < 1:
         parser.error("--count must be at least 1")
+    given = {name for name, value in vars(args).items() if value != parser.get_default(name)}
+    for option in given & ALONE.keys():
+        if useless := sorted(given - ALONE[option] - {option}):
+            parser.error(f"--{option} does not go with --{useless[0].replace('_', '-')}")
+    if args.phase_file and not (args.output or args.csv):
+        parser.error("--phase-file is for recordings: give --output or --csv too")
     return args
+
+
+def missing_folder(args: argparse.Namespace) -> str | None:
+    """Return a sentence about a folder that is named and not there; None where all are."""
+    if not args.root.is_dir():
+        return f"--root {args.root}: there is no such folder"
+    if args.output and not args.output.parent.is_dir():
+        return f"{args.output}: there is no folder {args.output.parent}"
+    return None
 
 
 def positive(text: str) -> float:

@@ -130,13 +130,16 @@ class Host:
         return {} if self.has_proc else self._memory_from_psutil()
 
     def name(self, pid: int) -> str | None:
-        """Return the command name of a process, or None when it cannot be seen."""
+        """Return what a process is called, or None when it cannot be seen: its title, or its program and script."""
         words = (read_text(self.proc / str(pid) / "cmdline") or "").split("\0")
-        if words[0]:
-            program = Path(words[0]).name
-            script = next((Path(word).name for word in words[1:] if word.endswith(".py")), "")
-            return f"{program} {script}".strip()
-        return (read_text(self.proc / str(pid) / "comm") or "").strip() or None
+        if not words[0]:
+            return (read_text(self.proc / str(pid) / "comm") or "").strip() or None
+        if is_title(words[0]):
+            return words[0].strip()
+        # Some programs write all of their arguments into the first word.
+        program = Path(words[0].partition(" -")[0]).name
+        script = next((Path(word).name for word in words[1:] if word.endswith(".py")), "")
+        return f"{program} {script}".strip()
 
     def exists(self, pid: int) -> bool:
         """Return whether the process is there and not merely waiting to be collected by its parent."""
@@ -177,6 +180,11 @@ class Host:
             "host_used_mib": (memory.total - memory.available) / MIB,
             "host_total_mib": memory.total / MIB,
         }
+
+
+def is_title(word: str) -> bool:
+    """Return whether a command line begins with a title ("trainer: rank 3/8"), which a process gave itself."""
+    return " " in word and (": " in word or not word.startswith(("/", "./", "../")))
 
 
 class Watched:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..storage.terminal import visible
 from .devices import Gpu, label
 from .host import Host, Watched, read_text
 
@@ -60,7 +61,7 @@ class Sampler:
     def take(self) -> list[dict[str, Any]]:
         """Return one record per device; one with `gpu` None where there is none. What is not known is absent."""
         common: dict[str, Any] = {"time": round(time.time(), 3)}
-        phase = (read_text(self.phase_file) or "").strip() if self.phase_file else ""
+        phase = visible((read_text(self.phase_file) or "").strip()) if self.phase_file else ""
         if phase:
             common["phase"] = phase
         host: dict[str, Any] = {}

@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from ..storage.terminal import visible
 from .summary import MEASURES
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -37,6 +38,11 @@ class History:
         highest = top or max((value for value in values if value is not None), default=0.0) or 1.0
         signs = (GAP if v is None else BARS[min(7, max(0, int(v / highest * 8)))] for v in values)
         return Text("".join(signs), style="cyan", no_wrap=True)
+
+
+def plain(value: Any, style: str = "") -> Text:
+    """Return what was read elsewhere as it is: neither markup nor a terminal's escape sequences are obeyed."""
+    return Text(visible(str(value)), style=style)
 
 
 def heat(share: float) -> str:
@@ -83,7 +89,7 @@ def one_line_each(gpus: list[dict[str, Any]], width: int) -> Table:
     for gpu in gpus:
         load, readings = load_of(gpu), Text("  ").join(sensors(gpu, width >= 140))
         gauges = gauge(load, 100.0, f"{load or 0:.0f} %", 6), memory_of(gpu, 6)
-        table.add_row(Text(f"{gpu['gpu']}  {gpu['name']}"), *gauges, readings)
+        table.add_row(plain(f"{gpu['gpu']}  {gpu['name']}"), *gauges, readings)
     return table
 
 
@@ -93,7 +99,7 @@ def device(gpu: dict[str, Any], key: Any, history: History, width: int) -> Group
     head = Table.grid(expand=True, padding=(0, 1))
     head.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     head.add_column(justify="right", no_wrap=True)
-    head.add_row(Text(f"{gpu['gpu']}  {gpu['name']}", style="bold"), Text("   ").join(sensors(gpu, width >= 100)))
+    head.add_row(plain(f"{gpu['gpu']}  {gpu['name']}", style="bold"), Text("   ").join(sensors(gpu, width >= 100)))
     lines = Table.grid(padding=(0, 1))
     wide = max(28, min(36, width // 3))  # a gauge of 6 and two sizes of six digits
     for column_width in (9, wide):
@@ -157,11 +163,11 @@ def processes(seen: dict[str, Any]) -> Table:
     table.add_column("host MiB", justify="right", no_wrap=True)
     for gpu in seen["gpus"]:
         for row in gpu["processes"]:
-            name = Text(row["name"]) if "name" in row else Text("not visible from here", style="dim")
+            name = plain(row["name"]) if "name" in row else Text("not visible from here", style="dim")
             cells = (Text(str(gpu["gpu"])), Text(str(row["pid"])), name)
             table.add_row(*cells, figure(row.get("mib")), figure(row.get("host_rss_mib")))
     for row in seen.get("processes", []):
-        table.add_row(Text(str(row["pid"])), Text(row.get("name", "")), figure(row["host_rss_mib"]))
+        table.add_row(Text(str(row["pid"])), plain(row.get("name", "")), figure(row["host_rss_mib"]))
     return table
 
 
@@ -181,7 +187,7 @@ def page(
     parts: list[Any] = [head]
     if not seen["gpus"]:
         parts.append(Text("No GPU to be seen; this is the host's memory.", style="yellow"))
-    parts += [Text(note, style="yellow") for note in notes]
+    parts += [plain(note, style="yellow") for note in notes]
     for number, gpu in enumerate(seen["gpus"]):
         history.add((gpu["vendor"], number), "load", load_of(gpu))
         history.add((gpu["vendor"], number), "memory", gpu.get("device_used_mib"))
@@ -195,9 +201,11 @@ def page(
 
 def summary_tables(summary: dict[str, Any], title: str) -> Group:
     """Show a recording's summary: a table for each device, one row for each phase and reading."""
-    parts: list[Any] = [Text(title, style="bold")]
+    parts: list[Any] = [plain(title, style="bold")]
     for device, phases in summary["devices"].items():
-        table = Table(box=SIMPLE_HEAD, title=device, title_justify="left", border_style="dim", padding=(0, 1, 0, 0))
+        table = Table(
+            box=SIMPLE_HEAD, title=plain(device), title_justify="left", border_style="dim", padding=(0, 1, 0, 0)
+        )
         for heading in ("phase", "seconds", "reading"):
             table.add_column(heading, justify="right" if heading == "seconds" else "left", no_wrap=True)
         for heading in ("mean", "p50", "p95", "peak", "samples"):
@@ -208,7 +216,7 @@ def summary_tables(summary: dict[str, Any], title: str) -> Group:
                 if measure in found:
                     row = found[measure]
                     cells = [f"{row[column]:,.1f}" for column in ("mean", "p50", "p95", "peak")]
-                    table.add_row(label, seconds, name, *cells, str(row["samples"]))
+                    table.add_row(plain(label), seconds, name, *cells, str(row["samples"]))
                     label = seconds = ""
             table.add_section()
         parts.append(table)
@@ -221,7 +229,8 @@ def summary_tables(summary: dict[str, Any], title: str) -> Group:
 
 def comparison_table(rows: list[dict[str, Any]], a: str, b: str) -> Table:
     """Show two recordings side by side, training phases only."""
-    table = Table(box=SIMPLE_HEAD, border_style="dim", caption=f"A = {a}\nB = {b}", caption_justify="left")
+    caption = Text.assemble("A = ", plain(a), "\nB = ", plain(b))
+    table = Table(box=SIMPLE_HEAD, border_style="dim", caption=caption, caption_justify="left")
     table.add_column("device")
     table.add_column("training")
     for heading in ("A", "B", "B - A", "B / A"):
@@ -230,5 +239,5 @@ def comparison_table(rows: list[dict[str, Any]], a: str, b: str) -> Table:
         ratio = f"{row['ratio']:.3f}" if "ratio" in row else "–"
         label = f"{MEASURES.get(row['measure'], row['measure'])}, {row['figure']}"
         cells = (f"{row['a']:,.1f}", f"{row['b']:,.1f}", f"{row['difference']:+,.1f}", ratio)
-        table.add_row(row["device"], label, *cells)
+        table.add_row(plain(row["device"]), label, *cells)
     return table

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..storage import terminal
 from .devices import Gpu
 from .discovery import find, hidden, listed, named, visible
 from .host import Host, Watched
@@ -68,7 +69,8 @@ def watch(options: Options, nvml: Any = None) -> int:
     if options.gpu is not None:
         chosen = named(devices, options.gpu)
         if chosen is None:
-            print(f"gputop: no GPU {options.gpu}; there are: {listed(devices)}", file=sys.stderr)
+            message = f"gputop: no GPU {options.gpu}; there are: {listed(devices)}"
+            print(terminal.visible(message), file=sys.stderr)
             # A run that is to be recorded still has host memory worth recording.
             if not options.output:
                 return 2

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..monitor.recording import Record, number
+from ..storage.terminal import visible
 
 PHASE_COLOURS = {
     "startup": "#bbbbbb",
@@ -47,6 +49,13 @@ def draw(records: Sequence[Record], picture: Path, title: str) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    # A "$" in the name of a file or a phase is no formula.
+    with plt.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks is drawn as a box
+        _draw(plt, records, picture, visible(title))
+
+
+def _draw(plt: Any, records: Sequence[Record], picture: Path, title: str) -> None:
     figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(9, 5.5), height_ratios=(3, 2))
     start = records[0]["time"]
     gpus = list(dict.fromkeys(record.get("gpu") for record in records))
@@ -63,7 +72,7 @@ def draw(records: Sequence[Record], picture: Path, title: str) -> None:
         colour = PHASE_COLOURS.get(phase, "#dddddd")
         above.axvspan(begin - start, end - start, color=colour, alpha=0.13, lw=0)
         if phase not in named:  # one entry of the legend for each phase
-            above.fill_between([], [], color=colour, alpha=0.3, lw=0, label=phase)
+            above.fill_between([], [], color=colour, alpha=0.3, lw=0, label=visible(str(phase)))
         below.axvspan(begin - start, end - start, color=colour, alpha=0.13, lw=0)
         named.add(phase)
     above.set(title=title, ylabel="MiB")

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -206,3 +207,101 @@ def test_recording_that_is_missing_or_empty_is_one_sentence_and_code_2(
     assert gputop.main(["--plot", str(tmp_path / "empty")]) == 2
     assert gputop.main(["--summary", str(tmp_path / "empty")]) == 0
     assert "no samples" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--csv --summary {}", "--summary does not go with --csv"),
+        ("--summary {} --output {}.csv", "--summary does not go with --output"),
+        ("--compare {} {} --pid 3", "--compare does not go with --pid"),
+        ("--plot {} --json", "--plot does not go with --json"),
+        ("--summary {} --phase-file {}", "--summary does not go with --phase-file"),
+        ("--once --count 3", "--once does not go with --count"),
+        ("--phase-file {}", "--phase-file is for recordings"),
+    ],
+)
+def test_option_that_would_do_nothing_is_refused(
+    words: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "gpu.jsonl"
+    file.write_text('{"time":1,"gpu":null,"host_rss_mib":3}\n')
+    with pytest.raises(SystemExit) as ended:
+        gputop.main(words.format(file, file).split())
+    assert ended.value.code == 2 and sentence in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_root_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gputop.main(["--once", "--root", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err == f"gputop: --root {tmp_path}/none: there is no such folder\n"
+
+
+# --- text of others -------------------------------------------------------------------------------------------
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07[/bold] [red]$a^$\n\u202e"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_everything_is_shown_on_a_terminal_of_any_encoding(encoding: str, tmp_path: Path) -> None:
+    root = unpack("amd_mi300x", tmp_path / "root")
+    write(root, "proc/991234/cmdline", "größe_模.py")
+    write(root, "proc/991234/statm", "1 1 0")
+    file = tmp_path / "größe 模.jsonl"
+    file.write_text("".join(json.dumps(sample(float(t), "größe 模", temperature_c=50.0)) + "\n" for t in range(3)))
+    for words in (["--once", "--root", root], ["--summary", file], ["--compare", file, file], ["--plot", file]):
+        command = [sys.executable, gputop.__file__, *map(str, words)]
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, capture_output=True, env=environment, check=False)
+        assert (done.returncode, done.stderr) == (0, b""), words
+        assert done.stdout.decode(encoding)
+
+
+def test_brackets_in_a_path_are_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [tmp_path / name / "gpu.jsonl" for name in ("run[old]", "run[new]", "run[", "b]")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text("".join(json.dumps(sample(float(t), power_w=9.0)) + "\n" for t in range(3)))
+    closing = tmp_path / "run[" / "b]" / "gpu.jsonl"  # with "[/" in it
+    closing.parent.mkdir()
+    closing.write_text(files[0].read_text())
+    for a, b in ((files[0], files[1]), (closing, closing)):
+        assert gputop.main(["--compare", str(a), str(b)]) == 0
+        shown = capsys.readouterr().out.replace("\n", "")
+        assert str(a) in shown and str(b) in shown
+        assert gputop.main(["--summary", str(a)]) == 0
+        assert str(a) in capsys.readouterr().out.replace("\n", "")
+
+
+def test_dollars_in_a_name_are_no_formula(tmp_path: Path) -> None:
+    file = tmp_path / "cost_$5_and_$6 $a^$.jsonl"
+    file.write_text("".join(json.dumps(sample(float(t), "$a^$", power_w=9.0)) + "\n" for t in range(3)))
+    assert gputop.main(["--plot", str(file)]) == 0
+    assert file.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_escape_sequences_of_names_and_recordings_do_not_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = unpack("amd_mi300x", tmp_path / "root")
+    write(root, "proc/991234/statm", "1 1 0")
+    for place in ("proc/991234/cmdline", "sys/class/drm/card2/device/product_name"):
+        file = root / place
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(HOSTILE)
+    records = [{"time": float(t), "gpu": HOSTILE, "phase": HOSTILE, "power_w": 9.0} for t in range(3)]
+    recording = tmp_path / "gpu.jsonl"
+    recording.write_text("".join(json.dumps(record) + "\n" for record in records))
+    trained = tmp_path / "train.jsonl"
+    trained.write_text("".join(json.dumps(record | {"phase": "train"}) + "\n" for record in records))
+    asked = [
+        ["--once", "--root", str(root)], ["--once", "--csv", "--root", str(root)],
+        ["--once", "--json", "--root", str(root)], ["--gpu", HOSTILE, "--once"], ["--summary", str(recording)],
+        ["--compare", str(trained), str(trained)], ["--summary", HOSTILE], ["--plot", HOSTILE],
+    ]  # fmt: skip
+    for words in asked:
+        gputop.main(words)
+        told = capsys.readouterr()
+        shown = told.out + told.err
+        assert not set("\x1b\x07\u202e") & set(shown), words
+        assert "owned" in shown or "--csv" in words, words

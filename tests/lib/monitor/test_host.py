@@ -38,6 +38,30 @@ def test_host_memory_and_process_tree_from_a_recorded_proc(tmp_path: Path) -> No
     assert host.name(4711) == "python3 train.py"
 
 
+@pytest.mark.parametrize(
+    ("cmdline", "name"),
+    [
+        ("/usr/bin/python3\0train.py\0--lr\0", "python3 train.py"),
+        ("/opt/my tools/python3\0/home/x y/train.py\0", "python3 train.py"),
+        ("trainer: rank 3/8\0\0\0", "trainer: rank 3/8"),
+        ("ray::IDLE worker\0", "ray::IDLE worker"),
+        (
+            "nginx: master process /usr/sbin/nginx -g daemon off;\0",
+            "nginx: master process /usr/sbin/nginx -g daemon off;",
+        ),
+        ("/opt/chrome/chrome --type=gpu-process --dir=/tmp/a\0", "chrome"),
+        ("-bash\0", "-bash"),
+        ("", "kworker/3:1"),
+    ],
+)
+def test_a_process_is_called_by_its_title_or_its_program(cmdline: str, name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "proc/7"
+    folder.mkdir(parents=True)
+    (folder / "cmdline").write_text(cmdline)
+    (folder / "comm").write_text("kworker/3:1\n")
+    assert Host(tmp_path).name(7) == name
+
+
 # --- cores ----------------------------------------------------------------------------------------------------
 
 V2 = {"proc/self/cgroup": "0::/"}
