@@ -23,11 +23,13 @@ FLOORS = (
     ("lib.training", "lib.results"),
     ("lib.memory_estimate", "lib.plots"),
     ("lib.runner", "lib.report"),
-    ("lenet5", "resnet18"),
+    ("models",),
     ("scripts",),
 )
 SHIPPED = ("lib", "lib.kernels", "lib.memory", "lib.optimizers", "lib.pruning")  # what `pip install .` installs
 WITHOUT_TORCH = ("lib.storage", "lib.config", "lib.monitor", "lib.results", "lib.runner", "lib.data.sources")
+NAME_OF_A_SCRIPT = rb"\bscripts[/.][a-z]|[\"']scripts[\"']"
+SAYS_WHAT_TO_TYPE = "lib.results.recipe"  # the one module that names a script, in a command for its reader to type
 HOMES = {"matplotlib": "lib.plots", "kconfiglib": "lib.config", "menuconfig": "lib.config"}  # a package's only room
 
 # Breaches that are still open. A breach that is not listed fails the test, and so does an entry that is none any more.
@@ -74,9 +76,11 @@ def import_statements(node: ast.AST, kind: str = "") -> Iterator[tuple[ast.Impor
 
 
 def room_of(module: str) -> str:
-    """The room that a module lies in: lib.pruning, lib (its __init__.py alone), scripts or a model."""
+    """The room that a module lies in: lib.pruning, lib (its __init__.py alone), scripts, or models for all of these."""
     first, *rest = module.split(".")
-    return f"{first}.{rest[0]}" if first == "lib" and rest else first
+    if first == "lib":
+        return f"{first}.{rest[0]}" if rest else first
+    return "scripts" if first == "scripts" else "models"
 
 
 def within(module: str, packages: Iterable[str]) -> bool:
@@ -93,9 +97,10 @@ def breaches(root: Path) -> set[str]:
         circles(imports),
         (f"{module} lies in no room" for module in modules if floor_of(room_of(module)) == len(FLOORS)),
         (
-            f"{module_name(path.relative_to(root))} names a path of scripts/"
+            f"{name} names a path of scripts/"
             for path in (root / "lib").rglob("*")
-            if path.is_file() and path.suffix != ".pyc" and re.search(rb"scripts/|[\"']scripts[\"']", path.read_bytes())
+            if path.is_file() and (name := module_name(path.relative_to(root))) != SAYS_WHAT_TO_TYPE
+            if path.suffix != ".pyc" and re.search(NAME_OF_A_SCRIPT, path.read_bytes())
         ),
     )
 
