@@ -1,6 +1,6 @@
-"""Assigning values to symbols without trusting that they took effect.
+"""Assign values to symbols without trusting that they took effect.
 
-Kconfig takes a bad line in silence. Here each assignment is compared with what its symbol became, and every
+Kconfig accepts a bad line in silence. Here each assignment is compared with what its symbol became, and every
 difference gets its reason. No import of torch.
 """
 
@@ -18,23 +18,23 @@ AXES = {"MODEL": "MODEL", "OPTIMIZER": "OPTIMIZER", "PRUNING_METHOD": "PRUNING"}
 
 
 def apply(symbols: Symbols, assignments: Iterable[Assignment]) -> list[tuple[Assignment, str]]:
-    """Assign, then look at what each symbol became. The assignments that did not take, each with the reason."""
+    """Assign, compare with what each symbol became, and return the assignments that did not take, with the reason."""
     refused: list[tuple[Assignment, str]] = []
     applied: list[Assignment] = []
     chosen: dict[tuple[str, ...], Assignment] = {}
     for assignment in assignments:
-        if reason := _refusal(symbols, assignment, chosen):
+        if reason := rejection_reason(symbols, assignment, chosen):
             refused.append((assignment, reason))
             continue
         applied.append(assignment)
         if symbols.has_prompt(assignment.name):
             symbols.assign(assignment.name, assignment.value)
-    refused += [(a, reason) for a in applied if (reason := _untaken(symbols, a.name, a.value))]
+    refused += [(a, reason) for a in applied if (reason := not_taken_reason(symbols, a.name, a.value))]
     return sorted(refused, key=lambda pair: pair[0].line)
 
 
 def override(symbols: Symbols, overrides: Mapping[str, str], where: str = "command line") -> list[str]:
-    """Apply `NAME=value` as typed at `where`; the problems, one sentence each.
+    """Apply `NAME=value` as typed at `where`, and return one sentence for each problem.
 
     A name that abbreviates several symbols (EPOCHS) has to take with one of them and to be a value for all that the
     chosen models have; a list of boxes has to take with each. What follows from other symbols by default follows from
@@ -42,11 +42,10 @@ def override(symbols: Symbols, overrides: Mapping[str, str], where: str = "comma
     """
     if overrides:
         symbols.forget_defaults()
-    wrong = {name: _assign(symbols, name, text) for name, text in overrides.items()}
+    errors = {name: _assign(symbols, name, text) for name, text in overrides.items()}
     for name, text in overrides.items():  # only now: one override may enable what another assigns
-        wrong[name] = wrong[name] or ", or ".join(dict.fromkeys(_without_effect(symbols, name, text)))
-    told = [name for name in overrides if wrong[name]]
-    return [f"{where}: {name}={overrides[name]}: {wrong[name]}" for name in told]
+        errors[name] = errors[name] or ", or ".join(dict.fromkeys(_without_effect(symbols, name, text)))
+    return [f"{where}: {name}={overrides[name]}: {error}" for name, error in errors.items() if error]
 
 
 @contextlib.contextmanager
@@ -57,7 +56,7 @@ def changed(symbols: Symbols, values: Mapping[str, str]) -> Iterator[list[str]]:
 
 
 def _assign(symbols: Symbols, name: str, text: str) -> str | None:
-    """Assign what a name on a command line means; why it means nothing."""
+    """Assign what a name on a command line stands for. Return why it stands for nothing, or None."""
     if name in AXES:
         return _tick(symbols, AXES[name], text)
     targets = symbols.named(name)
@@ -70,27 +69,27 @@ def _assign(symbols: Symbols, name: str, text: str) -> str | None:
 
 
 def _without_effect(symbols: Symbols, name: str, text: str) -> list[str]:
-    """Why what was assigned did not take."""
+    """Return the reasons why what was assigned did not take."""
     if name in AXES:
         boxes = [f"{AXES[name]}_{word.strip()}".upper() for word in text.split(",")]
-        return [reason for box in boxes if (reason := _untaken(symbols, box, "y"))]
+        return [reason for box in boxes if (reason := not_taken_reason(symbols, box, "y"))]
     targets = symbols.named(name)
     fitting = _parsable(symbols, targets, text)
-    reasons = [reason for target in fitting if (reason := _untaken(symbols, target, text))]
-    found = reasons if len(reasons) == len(fitting) else []
+    reasons = [reason for target in fitting if (reason := not_taken_reason(symbols, target, text))]
+    result = reasons if len(reasons) == len(fitting) else []
     if others := [t for t in targets if t not in fitting and not symbols.unmet(t)]:  # those of a chosen model
-        found.append(f"{_unparsable(map(symbols.spec, others), text)} for {', '.join(others)}")
-    return found
+        result.append(f"{_unparsable(map(symbols.spec, others), text)} for {', '.join(others)}")
+    return result
 
 
 def unknown_names(symbols: Symbols, names: Iterable[str]) -> list[str]:
-    """A sentence for every name that means no symbol."""
+    """Return a sentence for every name that stands for no symbol."""
     known = [*AXES, *symbols.names()]
     return [f"command line: {n}: no such symbol{nearest(n, known)}" for n in names if n not in known]
 
 
-def _refusal(symbols: Symbols, assignment: Assignment, chosen: dict[tuple[str, ...], Assignment]) -> str | None:
-    """Why this assignment means nothing, whatever the others are. `chosen` remembers the member of each choice."""
+def rejection_reason(symbols: Symbols, assignment: Assignment, chosen: dict[tuple[str, ...], Assignment]) -> str | None:
+    """Return why an assignment cannot be applied, or None. `chosen` remembers the member of each choice."""
     if assignment.name not in symbols:
         return f"no such symbol{nearest(assignment.name, symbols)}"
     spec = symbols.spec(assignment.name)
@@ -99,8 +98,8 @@ def _refusal(symbols: Symbols, assignment: Assignment, chosen: dict[tuple[str, .
         return f'not in double quotes, write CONFIG_{assignment.name}="{assignment.value}"'
     if assignment.quoted and not textual:
         return f"in quotes, allowed {spec.allowed} without them"
-    if wrong := _unparsable([spec], assignment.value, allow_empty=True):
-        return wrong
+    if reason := _unparsable([spec], assignment.value, allow_empty=True):
+        return reason
     if assignment.value == "y" and (members := symbols.siblings(assignment.name)):
         first = chosen.setdefault(tuple(members), assignment)
         if first is not assignment:
@@ -109,7 +108,7 @@ def _refusal(symbols: Symbols, assignment: Assignment, chosen: dict[tuple[str, .
 
 
 def _unparsable(specs: Iterable[Spec], text: str, allow_empty: bool = False) -> str | None:
-    """Why `text` is no value for one of these symbols."""
+    """Return why `text` is no value for one of these symbols, or None."""
     for spec in specs:
         try:
             if not text.strip() and not allow_empty:
@@ -121,12 +120,12 @@ def _unparsable(specs: Iterable[Spec], text: str, allow_empty: bool = False) -> 
 
 
 def _parsable(symbols: Symbols, names: Iterable[str], text: str) -> list[str]:
-    """Those of the symbols that `text` is a value for."""
+    """Return those of the symbols that `text` is a value for."""
     return [name for name in names if not _unparsable([symbols.spec(name)], text)]
 
 
-def _untaken(symbols: Symbols, name: str, text: str) -> str | None:
-    """Why the symbol did not become `text`; None where it did."""
+def not_taken_reason(symbols: Symbols, name: str, text: str) -> str | None:
+    """Return why the symbol did not become `text`, or None where it did."""
     spec = symbols.spec(name)
     became = symbols.text(name)
     if became == text or (spec.kind == "int" and became and int(became) == int(text)):
@@ -144,8 +143,8 @@ def _untaken(symbols: Symbols, name: str, text: str) -> str | None:
 def _tick(symbols: Symbols, prefix: str, text: str) -> str | None:
     members = symbols.axis(prefix)
     wanted = [word.strip() for word in text.split(",")]
-    if wrong := [word for word in wanted if word not in members]:
-        reason = f"no such member{nearest(wrong[0], members)}" if wrong[0] else "empty value"
+    if unknown := [word for word in wanted if word not in members]:
+        reason = f"no such member{nearest(unknown[0], members)}" if unknown[0] else "empty value"
         return f"{reason}, allowed {', '.join(members)}"
     for member in members:
         symbols.assign(f"{prefix}_{member}".upper(), "y" if member in wanted else "n", typed=True)

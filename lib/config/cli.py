@@ -1,4 +1,4 @@
-"""The command line of train.py. Every option is a field of a run; help, default and range come from Kconfig.
+"""Parse the command line of train.py: every option is a field of a run; help, default and range are Kconfig's.
 
 No import of torch.
 """
@@ -23,7 +23,7 @@ DEFAULT_SPARSITY = "0.7"  # of a run that prunes and does not say how much
 
 
 def parse(model: str, description: str, argv: list[str]) -> tuple[RunConfig, Path | None]:
-    """The run and the output folder (None: the default) that a command line asks for.
+    """Return the run and the output folder (None: the default) that a command line asks for.
 
     Raises ConfigError with everything that is wrong; `--help` prints and exits.
     """
@@ -36,8 +36,8 @@ def parse(model: str, description: str, argv: list[str]) -> tuple[RunConfig, Pat
     options = {name: text for name, text in vars(known).items() if text is not None}
     if unknown:
         flags = [flag(field) for field in fields]
-        wrong = [word for word in unknown if word.startswith("-")] or unknown  # not the values of wrong options
-        raise ConfigError(f"{word}: no such option{nearest(word, flags)}" for word in wrong)
+        errors = [word for word in unknown if word.startswith("-")] or unknown  # not the values of wrong options
+        raise ConfigError(f"{word}: no such option{nearest(word, flags)}" for word in errors)
     if empty := [name for name, text in options.items() if not text.strip()]:
         raise ConfigError(f"{flag(name)}: empty value" for name in empty)
     output = options.pop("output", None)
@@ -51,65 +51,65 @@ def parse(model: str, description: str, argv: list[str]) -> tuple[RunConfig, Pat
 
 
 def from_file(symbols: Symbols, model: str, path: Path) -> RunConfig:
-    """The run in a config.yaml, checked as if it had been typed."""
+    """Return the run in a config.yaml, checked as if it had been typed."""
     try:
         config = RunConfig.from_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: {getattr(error, 'strerror', None) or error}"]) from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {problem}" for problem in error.problems) from None
-    wrong = problems(symbols, config)
+    errors = problems(symbols, config)
     if config.model != model:
-        wrong.append(f"model={config.model}: this is the train.py of {model}")
-    if wrong:
-        raise ConfigError(f"{path}: {problem}" for problem in wrong)
+        errors.append(f"model={config.model}: this is the train.py of {model}")
+    if errors:
+        raise ConfigError(f"{path}: {problem}" for problem in errors)
     return config
 
 
 def from_defaults(symbols: Symbols, model: str, options: dict[str, str]) -> RunConfig:
-    """The run of the axes in `options`, which are taken out of it, with every other field at its default."""
+    """Return the run of the axes in `options`, which are taken out of it, with every other field at its default."""
     optimizer = options.pop("optimizer", "adamw")
     method = options.pop("pruning_method", "state" if optimizer == "adamwprune" else "none")
-    wrong = [
+    errors = [
         f"{name}={value}: unknown, allowed {', '.join(symbols.axis(prefix))}"
         for name, prefix, value in (("optimizer", "OPTIMIZER", optimizer), ("pruning_method", "PRUNING", method))
         if value not in symbols.axis(prefix)
     ]
-    if not wrong and not legal(optimizer, method):
-        wrong = [f"pruning_method={method}: {PAIRS}"]
+    if not errors and not legal(optimizer, method):
+        errors = [f"pruning_method={method}: {PAIRS}"]
     sparsity = options.pop("target_sparsity", "0.0" if method == "none" else DEFAULT_SPARSITY)
     share = 0.0
     try:
         share = float(str(symbols.spec("TARGET_SPARSITY").parse(sparsity)))
         if method == "none" and share:
-            wrong.append(f"target_sparsity={sparsity}: needs a pruning method")
+            errors.append(f"target_sparsity={sparsity}: needs a pruning method")
     except ValueError as error:
-        wrong.append(f"target_sparsity={sparsity}: {error}, allowed {symbols.spec('TARGET_SPARSITY').allowed}")
-    if wrong:
-        raise ConfigError(wrong)
+        errors.append(f"target_sparsity={sparsity}: {error}, allowed {symbols.spec('TARGET_SPARSITY').allowed}")
+    if errors:
+        raise ConfigError(errors)
     # regrowth follows from the mode by default, and so from one that is typed; with_values tells where that is wrong
     with changed(symbols, {"ADAMWPRUNE_MODE": options["mode"]} if "mode" in options else {}):
         return run_config(symbols, model, optimizer, method, share, seed=0)
 
 
 def with_values(symbols: Symbols, config: RunConfig, texts: Mapping[str, str]) -> RunConfig:
-    """`config` with some fields replaced by texts as typed (`{"epochs": "3"}`). ConfigError with all that is wrong."""
+    """Return `config` with some fields replaced by texts as typed (`{"epochs": "3"}`), or raise ConfigError."""
     fields = [*FIELD_TYPES, *symbols.own_settings(config.model)]
     values: dict[str, Value] = {}
-    wrong: list[str] = []
+    errors: list[str] = []
     for field, text in texts.items():
         name = symbol_of(symbols, config.model, config.optimizer, config.pruning_method, field)
         if field not in fields or field in ("model", "optimizer", "pruning_method", "seed_in_name", "variant"):
-            wrong.append(f"{field}={text}: cannot be changed{nearest(field, fields)}")
+            errors.append(f"{field}={text}: cannot be changed{nearest(field, fields)}")
         elif name is None:
-            wrong.append(f"{field}={text}: does not apply to {config.optimizer} with {config.pruning_method}")
+            errors.append(f"{field}={text}: does not apply to {config.optimizer} with {config.pruning_method}")
         else:
             try:
                 values[field] = symbols.spec(name).parse(text)
             except ValueError as error:
-                wrong.append(f"{field}={text}: {error}, allowed {symbols.spec(name).allowed}")
-    if wrong:
-        raise ConfigError(wrong)
+                errors.append(f"{field}={text}: {error}, allowed {symbols.spec(name).allowed}")
+    if errors:
+        raise ConfigError(errors)
     new = config.changed(**values)
     if found := problems(symbols, new):
         raise ConfigError(found)
@@ -121,7 +121,7 @@ def flag(field: str) -> str:
 
 
 def parser(symbols: Symbols, model: str, description: str) -> argparse.ArgumentParser:
-    """One option per field that some run of this model has."""
+    """Return a parser with one option for each field that some run of this model has."""
     built = argparse.ArgumentParser(
         prog="train.py",
         usage=argparse.SUPPRESS,  # the description holds it
@@ -141,7 +141,7 @@ def parser(symbols: Symbols, model: str, description: str) -> argparse.ArgumentP
 
 
 def symbols_of(symbols: Symbols, model: str, field: str) -> list[str]:
-    """Every symbol that gives `field` its value in some run of the model."""
+    """Return every symbol that gives `field` its value in some run of the model."""
     pairs = [(o, p) for o in symbols.axis("OPTIMIZER") for p in symbols.axis("PRUNING") if legal(o, p)]
     found = [symbol_of(symbols, model, optimizer, method, field) for optimizer, method in pairs]
     return [name for name in dict.fromkeys(found) if name]

@@ -1,4 +1,4 @@
-"""The text of a .config or defconfig, line by line, read more strictly than Kconfig does.
+"""Read the text of a .config or defconfig line by line, more strictly than Kconfig does.
 
 A byte-order mark, carriage returns and comments behind a value are taken away; whatever then is no assignment is
 a problem with its line. What the symbols mean is not known here. No import of torch, nor of kconfiglib.
@@ -28,12 +28,12 @@ class Assignment:
 
     @property
     def text(self) -> str:
-        """As it would be typed."""
+        """Return the assignment as it would be typed."""
         return f'{self.name}="{self.value}"' if self.quoted else f"{self.name}={self.value}"
 
 
 def parse(content: bytes) -> tuple[list[Assignment], list[tuple[int, str]]]:
-    """The assignments of a file's content, and its problems as pairs of line and sentence."""
+    """Return the assignments of a file's content, and its problems as pairs of line and sentence."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -56,7 +56,7 @@ def parse(content: bytes) -> tuple[list[Assignment], list[tuple[int, str]]]:
 
 
 def _assignment(line: str, number: int) -> Assignment | None:
-    """What one line assigns; None for blank lines and comments; ValueError with the reason for anything else."""
+    """Return what one line assigns, None for blank lines and comments; ValueError with the reason for the rest."""
     if _MARKER.match(line):
         raise ValueError("a merge-conflict marker; resolve the conflict")
     if match := _NOT_SET.match(line):

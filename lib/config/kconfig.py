@@ -1,4 +1,4 @@
-"""Files of Kconfig symbols: loading with overrides, saving, editing in the terminal. No import of torch."""
+"""Load files of Kconfig symbols with overrides, save them, edit them in the terminal. No import of torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .symbols import Symbols
 
 
 def load(root: Path = ROOT, config_file: Path | None = None, overrides: Mapping[str, str] | None = None) -> Symbols:
-    """The symbols of the tree at `root` with the values of `config_file` (None: the defaults) and the overrides.
+    """Return the symbols of the tree at `root` with the values of `config_file` (None: the defaults) and overrides.
 
     Raises ConfigError with every problem of the file (`file:line: SYMBOL=value: reason`) and of the overrides.
     """
@@ -61,7 +61,7 @@ def load_old(root: Path, config_file: Path) -> tuple[Symbols, list[str], list[st
 
 
 def defaults(root: Path = ROOT) -> Symbols:
-    """The symbols as the menus define them, everything at its default."""
+    """Return the symbols as the menus define them, everything at its default."""
     if not (root / "Kconfig").is_file():
         raise ConfigError([f"{root / 'Kconfig'}: no such file"])
     # kconfiglib takes the folder as a pattern of glob
@@ -70,7 +70,7 @@ def defaults(root: Path = ROOT) -> Symbols:
 
 
 def parse_override(word: str) -> tuple[str, str]:
-    """Name and value of `NAME=value` on a command line."""
+    """Split `NAME=value` of a command line into name and value."""
     name, equals, value = word.partition("=")
     if not equals:
         raise ConfigError([f"command line: {word}: expected NAME=value"])
@@ -78,19 +78,19 @@ def parse_override(word: str) -> tuple[str, str]:
 
 
 def save(symbols: Symbols, path: Path) -> str:
-    """Write every symbol to `path`, whole or not at all (a link stays a link); what was done, in a sentence."""
+    """Write every symbol to `path`, whole or not at all (a link stays a link). Return a sentence on what was done."""
     return symbols.kconfig.write_config(str(path))
 
 
 def minimal(symbols: Symbols, header: str) -> str:
-    """The fragment that leads to these values: only what differs from the defaults. `header` is its first line."""
+    """Return the fragment that leads to these values: what differs from the defaults, below the line `header`."""
     with tempfile.TemporaryDirectory() as folder:
         symbols.kconfig.write_min_config(str(Path(folder, "minimal")), header=f"# {header}\n")
         return Path(folder, "minimal").read_text(encoding="utf-8")
 
 
 def menu(symbols: Symbols, path: Path) -> None:
-    """Edit the symbols in the terminal; saved to `path` when the user says so."""
+    """Let the user edit the symbols in the terminal and save them to `path`."""
     import menuconfig  # type: ignore[import-untyped]  # comes with kconfiglib; needs curses
 
     with contextlib.chdir(path.parent), clean_environment(KCONFIG_CONFIG=path.name):
@@ -99,7 +99,7 @@ def menu(symbols: Symbols, path: Path) -> None:
 
 @contextlib.contextmanager
 def clean_environment(**values: str) -> Iterator[None]:
-    """Without the variables that change what kconfiglib reads and writes, with `values`; restored at the end."""
+    """Hide the variables that change what kconfiglib reads and writes, and set `values`, until the block ends."""
     stray = [name for name in os.environ if name.startswith("KCONFIG_") or name in ("srctree", "CONFIG_")]
     before = {name: os.environ.pop(name) for name in stray}
     os.environ.update(values)
@@ -112,7 +112,7 @@ def clean_environment(**values: str) -> Iterator[None]:
 
 
 class _Kconfig(kconfiglib.Kconfig):
-    """kconfiglib's own, with whole writes also of what menuconfig saves, and no second, lenient loading by it."""
+    """Write whole files, also what menuconfig saves, and keep menuconfig from loading a second time and leniently."""
 
     def load_config(self, filename=None, replace=True, verbose=None):  # type: ignore[no-untyped-def]
         return "" if filename is None else super().load_config(filename, replace)
@@ -137,5 +137,5 @@ def _read(path: Path, where: str) -> tuple[list[Assignment], list[tuple[int, str
 
 
 def _shown(path: Path, root: Path) -> str:
-    """The path as a reader would type it from the root."""
+    """Return the path as a reader would type it from the root."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

@@ -1,4 +1,4 @@
-"""The test matrix: ticked boxes, or a YAML file, to the list of runs. No import of torch.
+"""Expand the test matrix, ticked boxes or a YAML file, to its list of runs. No import of torch.
 
 models: [lenet5, resnet18]
 optimizers: [adamw, adamwprune]
@@ -36,29 +36,29 @@ _KEYS = (*_AXIS_KEYS, "sparsity_levels", "seeds", "overrides")
 def expand(
     symbols: Symbols, sparsities: Sequence[float] | None = None, seeds: Sequence[int] | None = None
 ) -> list[RunConfig]:
-    """Every legal run of the ticked boxes, in menu order, then its variants. ConfigError where there is none or a
-    value is wrong.
+    """Return every legal run of the ticked boxes in menu order, each followed by its variants.
 
     `sparsities` (0 to 1) and `seeds` replace those of the symbols. An unpruned run appears once per seed. All runs of
-    a seed come before those of the next, so that a study that is cut short is a whole one with fewer seeds.
+    a seed come before those of the next, so that a study that is cut short is a whole one with fewer seeds. Raises
+    ConfigError where there is no run, or a value is not allowed.
     """
     sparsities = _sparsities(symbols) if sparsities is None else sparsities
     seeds = _seeds(symbols) if seeds is None else seeds
-    wrong = _check_name(symbols) + _empty_axes(symbols, sparsities)
+    errors = _check_name(symbols) + _empty_axes(symbols, sparsities)
     combinations = _combinations(symbols, sparsities)
     runs: dict[str, RunConfig] = {}
     arms: dict[str, dict[str, str]] = {"": {}}
     try:
         arms |= variants.parse(symbols)
     except ConfigError as error:
-        wrong += error.problems
+        errors += error.problems
     for variant, settings in arms.items():
         concerned = [c for c in combinations if variants.concerns(symbols, settings, *c[:3])]
         where = f"VARIANTS: {variant}: " if variant else ""
         if not concerned and combinations:
-            wrong.append(f"{where}applies to no run: none of them reads all of {', '.join(settings)}")
+            errors.append(f"{where}applies to no run: none of them reads all of {', '.join(settings)}")
         with changed(symbols, settings) as refused:
-            wrong += [where + problem.removeprefix("command line: ") for problem in refused]
+            errors += [where + problem.removeprefix("command line: ") for problem in refused]
             for combination in concerned:
                 try:
                     run = run_config(symbols, *combination, max(seeds, default=0), len(seeds) > 1)
@@ -66,16 +66,16 @@ def expand(
                         of_seed = replace(run, seed=seed, variant=variant or None)
                         runs[of_seed.run_id] = of_seed
                 except ConfigError as error:
-                    wrong += [where + problem for problem in error.problems]
-    if wrong:
-        raise ConfigError(dict.fromkeys(wrong))
+                    errors += [where + problem for problem in error.problems]
+    if errors:
+        raise ConfigError(dict.fromkeys(errors))
     return sorted(runs.values(), key=lambda run: seeds.index(run.seed))
 
 
 def load_matrix(
     root: Path = ROOT, config_file: Path | None = None, overrides: Mapping[str, str] | None = None
 ) -> tuple[Symbols, list[RunConfig]]:
-    """Symbols and runs of a .config, a defconfig or a YAML matrix, with the overrides of a command line.
+    """Return symbols and runs of a .config, a defconfig or a YAML matrix, with the overrides of a command line.
 
     Without a file: the tree's .config, or the preset `quickstart` where there is none yet.
     """
@@ -87,7 +87,7 @@ def load_matrix(
 
 
 def default_config(root: Path = ROOT) -> Path:
-    """The file that `make` reads: .config, or the quickstart preset where there is none."""
+    """Return the file that `make` reads: .config, or the quickstart preset where there is none."""
     config = root / ".config"
     return config if config.exists() or config.is_symlink() else root / "defconfigs" / "quickstart"
 
@@ -95,7 +95,7 @@ def default_config(root: Path = ROOT) -> Path:
 def from_yaml(
     path: Path, overrides: Mapping[str, str] | None = None, root: Path = ROOT
 ) -> tuple[Symbols, list[RunConfig]]:
-    """Symbols and runs of a YAML matrix. The overrides of a command line rank above those of the file."""
+    """Return symbols and runs of a YAML matrix. Overrides of a command line rank above those of the file."""
     content = _read_yaml(path)
     symbols = defaults(root)
     texts = {name: ",".join(map(as_text, _listed(content[key]))) for key, name in _AXIS_KEYS.items()}
@@ -107,11 +107,11 @@ def from_yaml(
     if isinstance(seeds, int):
         texts["SEEDS"] = str(seeds)
         seeds = None
-    wrong = override(symbols, texts, str(path)) + override(symbols, typed)
-    sparsities = _numbers(symbols, path, "sparsity_levels", "TARGET_SPARSITY", levels, wrong)
-    chosen = _numbers(symbols, path, "seeds", "SEED", seeds, wrong)
-    if wrong:
-        raise ConfigError(wrong)
+    errors = override(symbols, texts, str(path)) + override(symbols, typed)
+    sparsities = _numbers(symbols, path, "sparsity_levels", "TARGET_SPARSITY", levels, errors)
+    chosen = _numbers(symbols, path, "seeds", "SEED", seeds, errors)
+    if errors:
+        raise ConfigError(errors)
     if sparsities is None and "TARGET_SPARSITY" not in typed:
         sparsities = []
     return symbols, expand(symbols, sparsities, chosen)
@@ -146,7 +146,7 @@ def _check_name(symbols: Symbols) -> list[str]:
 
 
 def _empty_axes(symbols: Symbols, sparsities: Sequence[float]) -> list[str]:
-    """What is missing for a single run, or for the pruned ones that the boxes promise."""
+    """Return what is missing for a single run, or for the pruned ones that the boxes promise."""
     methods, optimizers = symbols.ticked("PRUNING"), symbols.ticked("OPTIMIZER")
     missing = [f"no {what} is ticked" for what, prefix in _AXES.items() if not symbols.ticked(prefix)]
     if not sparsities and any(method != "none" for method in methods):
@@ -157,7 +157,7 @@ def _empty_axes(symbols: Symbols, sparsities: Sequence[float]) -> list[str]:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which takes the last of two equal keys in silence, made to refuse them."""
+    """Refuse two equal keys, of which PyYAML's safe loader takes the last in silence."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
@@ -175,19 +175,19 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError([f"{path}: not YAML: {error}"]) from None
     if not isinstance(content, dict):
         raise ConfigError([f"{path}: not a matrix; expected {', '.join(_KEYS)}"])
-    wrong = [f"{path}: {key}: no such key{nearest(str(key), _KEYS)}" for key in content if key not in _KEYS]
-    wrong += [f"{path}: {key}: missing" for key in _AXIS_KEYS if content.get(key) is None]
+    errors = [f"{path}: {key}: no such key{nearest(str(key), _KEYS)}" for key in content if key not in _KEYS]
+    errors += [f"{path}: {key}: missing" for key in _AXIS_KEYS if content.get(key) is None]
     if not isinstance(content.get("overrides") or {}, dict):
-        wrong.append(f"{path}: overrides: expected NAME: value")
+        errors.append(f"{path}: overrides: expected NAME: value")
     if isinstance(content.get("seeds"), bool | float | str | dict) or content.get("seeds") == []:
-        wrong.append(f"{path}: seeds={content['seeds']}: expected how many, or a list of whole numbers")
-    if wrong:
-        raise ConfigError(wrong)
+        errors.append(f"{path}: seeds={content['seeds']}: expected how many, or a list of whole numbers")
+    if errors:
+        raise ConfigError(errors)
     return content
 
 
-def _numbers(symbols: Symbols, path: Path, key: str, name: str, values: Any, wrong: list[str]) -> list[Any] | None:
-    """The list under `key` with every value checked as one of the symbol `name`; problems go into `wrong`."""
+def _numbers(symbols: Symbols, path: Path, key: str, name: str, values: Any, errors: list[str]) -> list[Any] | None:
+    """Return the list under `key`, each value checked as one of the symbol `name`. Problems go into `errors`."""
     if values is None:
         return None
     found = []
@@ -196,7 +196,7 @@ def _numbers(symbols: Symbols, path: Path, key: str, name: str, values: Any, wro
         try:
             found.append(symbols.spec(name).parse(text or "nothing"))
         except ValueError as error:
-            wrong.append(f"{path}: {key}: {text}: {error}, allowed {symbols.spec(name).allowed}")
+            errors.append(f"{path}: {key}: {text}: {error}, allowed {symbols.spec(name).allowed}")
     return list(dict.fromkeys(found))
 
 

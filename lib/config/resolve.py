@@ -1,4 +1,4 @@
-"""From Kconfig symbols to a run: which symbol gives a field its value, and whether the values are allowed together.
+"""Resolve a run from Kconfig symbols: which symbol gives a field its value, and which values go together.
 
 For model M, optimizer O and pruning method P the field `f` has the value of the first symbol that exists among
 `M_O_F`, `M_F`, `O_F`, `P_F`, `F`. Where none exists the field does not apply to that run and is None.
@@ -20,19 +20,19 @@ PAIRS = "state goes with adamwprune only, the other methods with every other opt
 
 
 def legal(optimizer: str, method: str) -> bool:
-    """State goes with AdamWPrune only, magnitude and movement with all the others, none with every optimizer."""
+    """Return whether the two go together: state with AdamWPrune only, magnitude and movement with all the others."""
     return method == "none" or (method == "state") == (optimizer == "adamwprune")
 
 
 def candidates(model: str, optimizer: str, method: str, field: str) -> list[str]:
-    """Names of the symbols that may hold `field` for this run, the most specific first."""
+    """Return the names of the symbols that may hold `field` for this run, the most specific first."""
     prefixes = (f"{model}_{optimizer}_", f"{model}_", f"{optimizer}_", f"{method}_", "")
     return [(prefix + field).upper() for prefix in prefixes]
 
 
 @lru_cache(maxsize=8192)  # some 1,600 questions a tree, asked again for every run of a matrix
 def symbol_of(symbols: Symbols, model: str, optimizer: str, method: str, field: str) -> str | None:
-    """The symbol that gives `field` its value in this run, or None where the field does not apply."""
+    """Return the symbol that gives `field` its value in this run, or None where the field does not apply."""
     if method == "none" and field in PRUNING_FIELDS:
         return None
     return next((name for name in candidates(model, optimizer, method, field) if name in symbols), None)
@@ -47,7 +47,7 @@ def run_config(
     seed: int,
     seed_in_name: bool = False,
 ) -> RunConfig:
-    """The run of these five axes with every other field from the symbols. ConfigError where a value is not allowed.
+    """Return the run of these axes with every other field from the symbols. ConfigError where a value is not allowed.
 
     `sparsity` is the share of prunable weights that end as zeros, 0 to 1; it counts for nothing without pruning.
     """
@@ -76,8 +76,8 @@ def run_config(
 
 
 def problems(symbols: Symbols, config: RunConfig) -> list[str]:
-    """Every value of `config` that is missing or not allowed by Kconfig, and every pair that contradicts each other."""
-    wrong = [
+    """Return a sentence for every value that is missing or not allowed, and for every contradiction of two."""
+    errors = [
         f"{axis}={value}: unknown, allowed {', '.join(symbols.axis(prefix))}"
         for axis, prefix, value in (
             ("model", "MODEL", config.model),
@@ -86,15 +86,15 @@ def problems(symbols: Symbols, config: RunConfig) -> list[str]:
         )
         if value not in symbols.axis(prefix)
     ]
-    if wrong:  # then it is not known which fields apply
-        return wrong
+    if errors:  # then it is not known which fields apply
+        return errors
     if not legal(config.optimizer, config.pruning_method):
         return [f"pruning_method={config.pruning_method}: {PAIRS}"]
     values = dict.fromkeys(symbols.own_settings(config.model)) | config.values()
     for field, value in values.items():
         if field not in ("model", "optimizer", "pruning_method"):
-            wrong += _problem(symbols, config, field, value)
-    return wrong + _contradictions(config)
+            errors += _problem(symbols, config, field, value)
+    return errors + _contradictions(config)
 
 
 def _problem(symbols: Symbols, config: RunConfig, field: str, value: Value) -> list[str]:

@@ -20,7 +20,7 @@ from .schema import Value
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides what one run does. Meaning, unit and range of a field: the help of its symbol."""
+    """Hold everything that decides what one run does. Meaning, unit and range of a field: the help of its symbol."""
 
     model: str
     optimizer: str
@@ -90,7 +90,7 @@ class RunConfig:
 
     @property
     def run_id(self) -> str:
-        """Name of the run's folder: `<model>_<optimizer>_<method>[_<percent>][_<variant>][_seed<k>]`."""
+        """Return the name of the run's folder: `<model>_<optimizer>_<method>[_<percent>][_<variant>][_seed<k>]`."""
         parts = [self.model, self.optimizer, self.pruning_method]
         if self.pruning_method != "none":
             parts.append(f"{round(100 * self.target_sparsity, 6):g}")
@@ -136,7 +136,7 @@ class RunConfig:
             raise ConfigError(["not a run's configuration: one `field: value` a line is expected"])
         shared: dict[str, Any] = {}
         own: list[tuple[str, Value]] = []
-        wrong: list[str] = []
+        errors: list[str] = []
         for name, value in values.items():
             try:
                 if name in FIELD_TYPES:
@@ -144,15 +144,15 @@ class RunConfig:
                 else:
                     own.append((str(name), _single(value)))
             except ValueError as error:
-                wrong.append(f"{name}={value}: {error}")
-        wrong += [f"{name}: missing" for name in REQUIRED_FIELDS if values.get(name) is None]
-        if wrong:
-            raise ConfigError(wrong)
+                errors.append(f"{name}={value}: {error}")
+        errors += [f"{name}: missing" for name in REQUIRED_FIELDS if values.get(name) is None]
+        if errors:
+            raise ConfigError(errors)
         return cls(**shared, model_settings=tuple(own))
 
 
 def _plain_type(hint: Any) -> type:
-    """`float` of `float | None`."""
+    """Return `float` for `float | None`."""
     if isinstance(hint, types.UnionType):
         return next(t for t in typing.get_args(hint) if t is not type(None))
     return hint
@@ -200,7 +200,7 @@ def check_resumable(before: RunConfig, now: RunConfig) -> None:
 
 
 def not_resumable(before: RunConfig, now: RunConfig) -> list[str]:
-    """Names of the fields whose change keeps a run from being resumed.
+    """Return the names of the fields whose change keeps a run from being resumed.
 
     Only the number of epochs may grow: any other change would make a run that no one could repeat.
     """
@@ -208,7 +208,7 @@ def not_resumable(before: RunConfig, now: RunConfig) -> list[str]:
 
 
 def _typed(value: Any, kind: type) -> Any:
-    """`value` as `kind`, where YAML's reading of it allows that without loss."""
+    """Return `value` as `kind`, where YAML's reading of it allows that without loss; else ValueError."""
     if value is None:
         return None
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
@@ -225,7 +225,7 @@ def _typed(value: Any, kind: type) -> Any:
 
 
 def _single(value: Any) -> Value:
-    """`value`, if it is one number, text, true or false."""
+    """Return `value` if it is one number, text, true or false; else ValueError."""
     if value is not None and not isinstance(value, bool | int | float | str):
         raise ValueError("not one value")
     return value

@@ -1,4 +1,4 @@
-"""What values one Kconfig symbol may take: kind, range, members; text to value and back.
+"""Describe what values a Kconfig symbol may take, and turn text into a value and back.
 
 Kconfig has no floating-point numbers. A number such as a learning rate is a string symbol whose help ends in a
 line `Range: above 0 to 10.`; `above` and `below` exclude the bound, `, or empty` allows no value at all.
@@ -22,7 +22,7 @@ _RANGE = re.compile(
 
 @dataclass(frozen=True)
 class Spec:
-    """One symbol as the menus describe it. `kind` is bool, int, float, string or choice."""
+    """Hold what the menus say about one symbol. `kind` is bool, int, float, string or choice."""
 
     name: str
     kind: str
@@ -37,7 +37,7 @@ class Spec:
 
     @property
     def allowed(self) -> str:
-        """The values that parse() takes, in words."""
+        """Return the values that parse() takes, in words."""
         if self.kind == "bool":
             return "y or n"
         if self.kind == "choice":
@@ -49,7 +49,7 @@ class Spec:
         return f"{low} to {high}"
 
     def parse(self, text: str) -> Value:
-        """The value that `text` means; ValueError with the reason where it means none."""
+        """Return the value that `text` stands for; ValueError with the reason where there is none."""
         if not text.strip():
             if self.optional:
                 return None
@@ -78,7 +78,7 @@ class Spec:
 
 
 def float_spec(name: str, prompt: str, help_text: str) -> Spec | None:
-    """The spec of a number whose help states its range in the last line; None where it states none."""
+    """Return the spec of a number whose help ends with its range; None where it states none."""
     lines = help_text.strip().splitlines()
     match = _RANGE.match(lines[-1].strip()) if lines else None
     if match is None:
@@ -89,7 +89,7 @@ def float_spec(name: str, prompt: str, help_text: str) -> Spec | None:
 
 
 def as_text(value: Value) -> str:
-    """The text that Spec.parse turns back into `value`."""
+    """Return the text that Spec.parse turns back into `value`."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -98,7 +98,7 @@ def as_text(value: Value) -> str:
 
 
 def nearest(name: str, names: Iterable[str], count: int = 3) -> str:
-    """` (did you mean A, B?)` for a misspelt name, or nothing where no name is near."""
+    """Return ` (did you mean A, B?)` for a misspelt name, or nothing where no name is near."""
     found = difflib.get_close_matches(name.upper(), {n.upper() for n in names}, n=count, cutoff=0.6)
     spelt = {n.upper(): n for n in names}
     return f" (did you mean {', '.join(spelt[n] for n in found)}?)" if found else ""

@@ -1,4 +1,4 @@
-"""The symbols of the Kconfig menus: their values, what they may be, and the shorter names they go by.
+"""Give access to the symbols of the Kconfig menus: values, what is allowed, and shorter names.
 
 With kconfig.py, which reads and writes files of them, the only importer of kconfiglib; no import of torch.
 """
@@ -19,7 +19,7 @@ MATRIX_SYMBOLS = ("SEEDS", "VARIANTS", "JOBS", "PRESET", "RESULTS_DIR")
 
 
 class Symbols:
-    """Every symbol of the menus with its value. `name in symbols`, `symbols.value(name)`, `symbols.spec(name)`."""
+    """Hold every symbol of the menus with its value: `name in symbols`, `symbols.value(name)`, `symbols.spec(name)`."""
 
     def __init__(self, kconfig: kconfiglib.Kconfig):
         self.kconfig = kconfig
@@ -35,21 +35,21 @@ class Symbols:
         return symbol is not None and bool(symbol.nodes)
 
     def __iter__(self) -> Iterator[str]:
-        """Names of all symbols, in the order of the menus."""
+        """Iterate over the names of all symbols, in the order of the menus."""
         return (symbol.name for symbol in self.kconfig.unique_defined_syms)
 
     def spec(self, name: str) -> Spec:
-        """What values the symbol may take, its prompt and help."""
+        """Return what values the symbol may take, its prompt and help."""
         if name not in self._specs:
             self._specs[name] = _spec(self.kconfig.syms[name], self._choices.get(name))
         return self._specs[name]
 
     def text(self, name: str) -> str:
-        """The symbol's value as it stands between the quotes of a .config; "" where it has none."""
+        """Return the symbol's value as it stands between the quotes of a .config; "" where it has none."""
         return self.kconfig.syms[name].str_value
 
     def value(self, name: str) -> Value:
-        """The value as number, truth value or text; None where it is empty or its dependencies are not met."""
+        """Return the value as number, truth value or text; None where it is empty or its dependencies are not met."""
         if not kconfiglib.expr_value(self.kconfig.syms[name].direct_dep):
             return None
         try:
@@ -58,20 +58,20 @@ class Symbols:
             raise ConfigError([f"{name}={self.text(name)}: {error}, allowed {self.spec(name).allowed}"]) from None
 
     def has_prompt(self, name: str) -> bool:
-        """Whether the menus offer the symbol; the others follow from a choice."""
+        """Return whether the menus offer the symbol; the others follow from a choice."""
         return any(node.prompt for node in self.kconfig.syms[name].nodes)
 
     def siblings(self, name: str) -> list[str]:
-        """All members of the choice that `name` is a member of; [] where it is of none."""
+        """Return all members of the choice that `name` is a member of; [] where it is of none."""
         choice = self.kconfig.syms[name].choice
         return [symbol.name for symbol in choice.syms] if choice else []
 
     def axis(self, prefix: str) -> list[str]:
-        """All members of an axis of the matrix in menu order: `axis("MODEL")` is `["lenet5", "resnet18"]`."""
+        """Return all members of an axis of the matrix in menu order: `["lenet5", "resnet18"]` for `axis("MODEL")`."""
         return [box.name[len(prefix) + 1 :].lower() for box in self._boxes(prefix)]
 
     def ticked(self, prefix: str) -> list[str]:
-        """The members of an axis whose box is ticked."""
+        """Return the members of an axis whose box is ticked."""
         return [box.name[len(prefix) + 1 :].lower() for box in self._boxes(prefix) if box.tri_value]
 
     def own_settings(self, model: str) -> list[str]:
@@ -85,11 +85,11 @@ class Symbols:
         return self._own_settings[model]
 
     def named(self, name: str) -> list[str]:
-        """The symbols that `name` means: itself, or all that it abbreviates (EPOCHS: those of every model)."""
+        """Return the symbols that `name` stands for: itself, or all that it abbreviates (EPOCHS: of every model)."""
         return [name] if name in self else self._abbreviated().get(name, [])
 
     def names(self) -> list[str]:
-        """Everything that named() knows."""
+        """Return every name that named() knows."""
         return [*self, *self._abbreviated()]
 
     def assign(self, name: str, text: str, typed: bool = False) -> None:
@@ -118,7 +118,7 @@ class Symbols:
                     symbol.set_value(given)
 
     def unmet(self, name: str) -> str:
-        """The conditions of the symbol's prompt that do not hold, as Kconfig writes them; "" where all hold."""
+        """Return the conditions of the symbol's prompt that do not hold, as Kconfig writes them; "" where all hold."""
         return " and ".join(dict.fromkeys(_unmet(self._choices.get(name) or self.kconfig.syms[name])))
 
     @contextlib.contextmanager
@@ -140,7 +140,7 @@ class Symbols:
                     member.set_value("y")
 
     def _with_value(self) -> list[str]:
-        """Names of the symbols that hold a setting: of a choice not its members but the symbol that reads them."""
+        """Return the symbols that hold a setting: of a choice not its members but the symbol that reads them."""
         return [name for name in self if name in self._choices or (self.has_prompt(name) and not self.siblings(name))]
 
     def _boxes(self, prefix: str) -> list[kconfiglib.Symbol]:
@@ -161,7 +161,7 @@ class Symbols:
 
 
 def field_symbols(symbols: Symbols) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """For every symbol that gives a run field its value: that field, and the symbol's prefixes (model, optimizer)."""
+    """Return, for every symbol that gives a run's field its value, that field and the symbol's prefixes."""
     models, optimizers, methods = (symbols.axis(prefix) for prefix in ("MODEL", "OPTIMIZER", "PRUNING"))
     prefixes: list[tuple[str, ...]] = [(m, o) for m in models for o in optimizers]
     prefixes += [(name,) for name in (*models, *optimizers, *methods)]
@@ -176,7 +176,7 @@ def field_symbols(symbols: Symbols) -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def _choices_read_by(kconfig: kconfiglib.Kconfig) -> dict[str, kconfiglib.Choice]:
-    """The symbols without prompt that say which member of a choice is set (LENET5_DATASET), with that choice."""
+    """Return the symbols without prompt that say which member of a choice is set (LENET5_DATASET), with the choice."""
     found = {}
     for symbol in kconfig.unique_defined_syms:
         if not any(node.prompt for node in symbol.nodes):
@@ -216,7 +216,7 @@ def _unmet(item: kconfiglib.Symbol | kconfiglib.Choice) -> list[str]:
 
 
 def _shorter(field: str, prefixes: tuple[str, ...]) -> list[str]:
-    """The names that leave out one or both of a symbol's prefixes: of M_O_F these are F, M_F and O_F."""
+    """Return the names that leave out one or both of a symbol's prefixes: of M_O_F these are F, M_F and O_F."""
     if not prefixes:
         return []
     return [field] if len(prefixes) == 1 else [field, *(f"{prefix}_{field}" for prefix in prefixes)]

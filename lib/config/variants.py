@@ -1,4 +1,4 @@
-"""Variants: the same runs with a few settings changed, so that one matrix compares more than its axes do.
+"""Parse variants: the same runs with a few settings changed, so that one matrix compares more than its axes.
 
 `name: SYMBOL=value SYMBOL=value; name: ...` is what the symbol VARIANTS holds, or `none`. No import of torch.
 """
@@ -17,12 +17,12 @@ _NAME = re.compile(r"(?!seed\d)[A-Za-z][A-Za-z0-9.+-]*")  # a part of a run id, 
 
 
 def parse(symbols: Symbols) -> dict[str, dict[str, str]]:
-    """Name and settings (as typed) of every variant. Raises ConfigError with all that is wrong; values are not checked.
+    """Return name and settings (as typed) of every variant. Raises ConfigError; values are not checked here.
 
     A symbol may be named in short, as on make's command line.
     """
     found: dict[str, dict[str, str]] = {}
-    wrong = []
+    errors = []
     text = symbols.text("VARIANTS")
     if text.strip() == "none":
         return {}
@@ -32,30 +32,30 @@ def parse(symbols: Symbols) -> dict[str, dict[str, str]]:
             continue
         name, colon, words = (text.strip() for text in part.partition(":"))
         if not colon or not _NAME.fullmatch(name):
-            wrong.append(f"{name or part}: expected `name: SYMBOL=value ...`, a name of letters, digits, '.', '+', '-'")
+            errors.append(f"{name or part}: expected `name: SYMBOL=value ...`, name of letters, digits, '.', '+', '-'")
             continue
         if name in found:
-            wrong.append(f"{name}: stands there twice")
+            errors.append(f"{name}: stands there twice")
         pairs = [word.partition("=") for word in words.split()]
         settings = {symbol: value for symbol, _, value in pairs}
-        wrong += [f"{name}: {symbol}: expected {symbol}=value" for symbol, equals, _ in pairs if not equals]
+        errors += [f"{name}: {symbol}: expected {symbol}=value" for symbol, equals, _ in pairs if not equals]
         if len(settings) < len(pairs):
-            wrong.append(f"{name}: names a symbol twice")
+            errors.append(f"{name}: names a symbol twice")
         if not settings:
-            wrong.append(f"{name}: changes nothing")
-        wrong += [
+            errors.append(f"{name}: changes nothing")
+        errors += [
             f"{name}: {symbol}: no setting of a run{nearest(symbol, symbols.names())}"
             for symbol in settings
             if not set(symbols.named(symbol)) & of_runs
         ]
         found[name] = settings
-    if wrong:
-        raise ConfigError(f"VARIANTS: {problem}" for problem in wrong)
+    if errors:
+        raise ConfigError(f"VARIANTS: {problem}" for problem in errors)
     return found
 
 
 def concerns(symbols: Symbols, settings: dict[str, str], model: str, optimizer: str, method: str) -> bool:
-    """Whether a run of these axes reads every symbol of `settings`."""
+    """Return whether a run of these axes reads every symbol of `settings`."""
     fields = [field for field in (*FIELD_TYPES, *symbols.own_settings(model)) if field not in AXIS_FIELDS]
     read = {symbol_of(symbols, model, optimizer, method, field) for field in fields}
     return all(read & set(symbols.named(name)) for name in settings)

@@ -1,4 +1,4 @@
-"""A whole data set as uint8 tensors on the device, split into training, validation and test images."""
+"""Load a whole data set as uint8 tensors onto the device, split into training, validation and test images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STATISTICS = {
 
 @dataclass(frozen=True)
 class Data:
-    """A whole dataset on one device. Images: uint8 (n, channels, 32, 32); labels: int64 (n,)."""
+    """Hold a whole data set on one device. Images: uint8 (n, channels, 32, 32); labels: int64 (n,)."""
 
     name: str
     note: str
@@ -42,7 +42,7 @@ class Data:
 
     @cached_property
     def scale(self) -> Tensor:
-        """Normalised pixel = byte * scale + shift; shape (1, channels, 1, 1)."""
+        """Return the factor of `byte * scale + shift`, a normalised pixel; shape (1, channels, 1, 1)."""
         return (1 / (255 * self.std)).view(1, -1, 1, 1)
 
     @cached_property
@@ -59,7 +59,7 @@ class Data:
 
 
 def load(config: RunConfig, device: torch.device) -> Data:
-    """Read, split and move the dataset of a run. Raises DataError with one sentence where it cannot."""
+    """Read, split and move the data set of a run. Raises DataError with one sentence where it cannot."""
     source = source_of(config)
     images = readers.read(source)
     train, validation = split(images.train_labels, config.train_images, config.validation_images)
@@ -85,7 +85,7 @@ def load(config: RunConfig, device: torch.device) -> Data:
 
 
 def split(labels: Tensor, train: int, validation: int) -> tuple[Tensor | slice, Tensor | None]:
-    """Indices of the training and the validation images, the same for every run and seed.
+    """Return the indices of the training and the validation images, the same for every run and seed.
 
     `train` 0 means all that are left. Both parts hold the classes in their shares, so that few images still teach all.
     """
@@ -97,7 +97,7 @@ def split(labels: Tensor, train: int, validation: int) -> tuple[Tensor | slice, 
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel in units of full brightness, float32 (channels,)."""
+    """Return mean and standard deviation of each channel in units of full brightness, float32 (channels,)."""
     values = torch.arange(256, dtype=torch.float64) / 255
     counts = torch.stack([channel.flatten().bincount(minlength=256) for channel in images.unbind(1)])
     share = counts.double() / counts.sum(1, keepdim=True)

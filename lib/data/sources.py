@@ -1,4 +1,4 @@
-"""Is the data of a run there and whole? Asked before anything starts, without importing torch.
+"""Find out, without importing torch, whether the data of a run is there and whole before anything starts.
 
 `locate` finds the files of a dataset, compares them with their published MD5 sums, downloads them where that is
 allowed, and otherwise says in one sentence what to do.
@@ -57,11 +57,11 @@ Listing = dict[str, list[tuple[str, int, int]]]
 
 
 class DataError(CommandError):
-    """A dataset that is absent, incomplete or damaged; the message says what to do about it."""
+    """A data set that is absent, incomplete or damaged; the message says what to do about it."""
 
 
 class Shape(NamedTuple):
-    """How many images a data set has, validation images included, with how many channels and classes."""
+    """Hold how many images a data set has, validation images included, with how many channels and classes."""
 
     train_images: int
     test_images: int
@@ -80,7 +80,7 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set's images come from. `kind` names the reader in readers.py."""
+    """Say where a data set's images come from. `kind` names the reader in readers.py."""
 
     dataset: str
     kind: str
@@ -101,7 +101,7 @@ def locate(
     train_images: int = 0,
     validation_images: int = 0,
 ) -> Source:
-    """Find a dataset and make sure that it is whole; download it where that is allowed and needed.
+    """Find a data set and make sure that it is whole; download it where that is allowed and needed.
 
     A relative `data_dir` starts at the root of the project. Raises DataError with one sentence otherwise.
     """
@@ -181,7 +181,7 @@ CHECKS = {
 
 
 def list_images(split: Path) -> Listing:
-    """The images of `<split>/<class>/*`, sorted by class and name. Hidden and foreign files are passed over."""
+    """List the images of `<split>/<class>/*`, sorted by class and name. Hidden and foreign files are passed over."""
     if not split.is_dir():
         raise DataError(f"{split} is not there: an image folder is DATA_DIR with train/<class>/* and test/<class>/*")
     listing: Listing = {}
@@ -216,7 +216,7 @@ def _absent(name: str, advice: str, instead: str) -> str:
 
 
 def _is_complete(folder: Path, files: dict[str, str]) -> bool:
-    """Whether all of the files are there. Raises DataError for one that is there but damaged."""
+    """Return whether all of the files are there. Raises DataError for one that is there but damaged."""
     present = [name for name in files if (folder / name).is_file()]
     for name in present:
         with (folder / name).open("rb") as file:

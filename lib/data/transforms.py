@@ -37,7 +37,7 @@ def flip(images: Tensor, chosen: Tensor) -> Tensor:
 
 
 def normalise(images: Tensor, data: Data) -> Tensor:
-    """uint8 to float32 with mean 0 and deviation 1 per channel.
+    """Convert uint8 to float32 with mean 0 and deviation 1 per channel.
 
     A model in channels_last takes the images as they are: its first convolution brings them into that order.
     """

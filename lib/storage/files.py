@@ -1,4 +1,4 @@
-"""The few ways files of a results folder are written and read.
+"""Write and read the files of a results folder.
 
 A reader may come at any moment and a writer may be killed at any moment, so: whole files are
 replaced by rename, lines are appended by one write, and readers drop what is torn.
@@ -20,7 +20,7 @@ LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
 
 @contextlib.contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of `path` when the block ends well, and is removed if it does not.
+    """Yield a binary file that takes the place of `path` when the block ends well, and is removed if it does not.
 
     Links are followed, so that a symlinked file stays a link. `durable` waits for the disk.
     """
@@ -54,7 +54,7 @@ def remove_leftovers(folder: Path) -> list[str]:
 
 
 def jsonable(value: Any) -> Any:
-    """The same value as strict JSON can hold it: non-finite floats become None, paths and others text."""
+    """Return the same value as strict JSON can hold it: non-finite floats become None, paths and others text."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
@@ -72,7 +72,7 @@ def write_json(path: Path, record: dict[str, Any], durable: bool = True) -> None
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The record in `path`; {} where the file is missing or damaged."""
+    """Return the record in `path`; {} where the file is missing or damaged."""
     try:
         record = _parse(path.read_bytes())
     except OSError:
@@ -81,7 +81,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    """A JSON object, or None for anything else. NaN and Infinity, if others wrote them, become None."""
+    """Return a JSON object, or None for anything else. NaN and Infinity, if others wrote them, become None."""
     try:
         record = json.loads(line.decode(), parse_constant=lambda _: None)
     except (ValueError, RecursionError):
@@ -121,7 +121,7 @@ def _torn(path: Path) -> bool:
 
 
 def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The records of a file of JSON lines, and how many torn, NUL-filled or foreign lines were dropped."""
+    """Return the records of a file of JSON lines, and how many torn, NUL-filled or foreign lines were dropped."""
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:

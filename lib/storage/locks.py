@@ -1,4 +1,4 @@
-"""Locks between processes: flocks, which the kernel releases when their holder dies. No import of torch."""
+"""Lock between processes by flock, which the kernel releases when the holder dies. No import of torch."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def locked(path: Path, wait: float | None = 0.0) -> Iterator[None]:
 
 
 def _holder(handle: int) -> tuple[int | None, str]:
-    """Process and machine that the lock file names."""
+    """Return process and machine that the lock file names."""
     try:
         pid, _, host = os.pread(handle, 256, 0).decode(errors="replace").strip().partition(" ")
         return int(pid), host

@@ -1,4 +1,4 @@
-"""Where the project lies: the folder that holds Kconfig, the presets, the models and the commands."""
+"""Say where the project lies: the folder that holds Kconfig, the presets, the models and the commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every path of a results folder and of the runs in it."""
+"""Name every path of a results folder and of the runs in it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOLDER = re.compile(r"(?P<preset>.+)-(?P<stamp>\d{8}-\d{6})")
 
 
 class RunDir:
-    """The folder of one run."""
+    """Give the paths of one run's folder, its status and its locks."""
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
@@ -44,7 +44,7 @@ class RunDir:
         return f"RunDir({str(self.path)!r})"
 
     def read_status(self) -> dict[str, Any]:
-        """The status, {} if there is none (or a damaged one)."""
+        """Return the status, {} if there is none (or a damaged one)."""
         return read_json(self.status)
 
     def write_status(self, state: str, reason: str | None = None, **more: Any) -> None:
@@ -102,7 +102,7 @@ class ResultsDir:
 
     @classmethod
     def create(cls, root: Path | str, preset: str) -> ResultsDir:
-        """A new, empty folder; it counts as a results folder once matrix.yaml is written."""
+        """Make a new, empty folder; it counts as a results folder once matrix.yaml is written."""
         root = Path(root)
         root.mkdir(parents=True, exist_ok=True)
         while True:
@@ -151,11 +151,11 @@ class ResultsDir:
         return read_yaml(self.matrix)
 
     def run(self, run_id: str) -> RunDir:
-        """The folder of one run, whether it exists yet or not."""
+        """Return the folder of one run, whether it exists yet or not."""
         return RunDir(self.path / run_id)
 
     def runs(self) -> list[RunDir]:
-        """The runs in the order of the matrix; by name where matrix.yaml is missing or damaged."""
+        """Return the runs in the order of the matrix; by name where matrix.yaml is missing or damaged."""
         planned = self.read_matrix().get("runs")
         if isinstance(planned, list | dict):
             return [self.run(str(run_id)) for run_id in planned]

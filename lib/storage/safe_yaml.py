@@ -1,4 +1,4 @@
-"""Reading YAML that may hold anything. No import of torch."""
+"""Read YAML that may hold anything. No import of torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where PyYAML w
 
 
 def parse_yaml(text: str | bytes, loader: type = yaml.SafeLoader) -> Any:
-    """What a YAML text holds. Raises ValueError with one line for whatever cannot be read.
+    """Return what a YAML text holds. Raises ValueError with one line for whatever cannot be read.
 
     PyYAML raises more than its own YAMLError: `!!int` gives an IndexError, a thousand brackets a RecursionError.
     """
