@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from lib.config.matrix import load_matrix
 from lib.storage.project import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -78,6 +80,26 @@ def test_every_make_target_that_is_named_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     presets = {f"defconfig-{path.name}" for path in (ROOT / "defconfigs").iterdir()}
     assert named <= targets | presets
+
+
+def preset_commands(page: Path) -> list[tuple[str, str]]:
+    """Each preset that a page trains and what follows `make` then: `make defconfig-NAME && make NAME=value ...`."""
+    text = page.read_text()
+    followed = r"make defconfig-([a-z0-9-]+)(?: +&&\s+|\n)make\b((?:\s+[A-Z0-9_]+=(?:\"[^\"]*\"|[^\s`\"]+))*)"
+    return re.findall(followed, text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_every_preset_is_trained_by_a_command_that_is_accepted(page: Path) -> None:
+    for preset, words in preset_commands(page):
+        overrides = dict(word.split("=", 1) for word in shlex.split(words))
+        _symbols, runs = load_matrix(ROOT, ROOT / "defconfigs" / preset, overrides)
+        assert runs, f"{preset}{words}"
+
+
+def test_no_command_of_the_findings_escapes_that_test() -> None:
+    for page in (page for page in PAGES if page.name == "findings.md"):
+        assert len(preset_commands(page)) == page.read_text().count("make defconfig-") > 0
 
 
 # what docs/extending.md adds to a tree
