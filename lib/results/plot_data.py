@@ -30,7 +30,7 @@ CONFIG = (
 SUMMARY = (
     "final_accuracy", "best_accuracy", "best_epoch", "final_sparsity", "parameters", "prunable", "seconds",
     "device", "memory", "memory_peak", "allocator_peak", "memory_predicted", "synthetic", "sampled_in_training",
-    "inference", "grown_from",
+    "inference", "extended_from_epochs", "grown_from",
 )  # fmt: skip
 METRICS = (
     "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "validation_accuracy", "sparsity",

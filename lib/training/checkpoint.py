@@ -42,10 +42,10 @@ def save(run: RunDir, state: dict[str, Any]) -> None:
             run.checkpoint.replace(run.previous_checkpoint)
 
 
-def load(run: RunDir, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """The newest checkpoint that is whole, on the CPU; None if there is none. What is damaged is named by `say`."""
+def load(run: RunDir, log: Callable[[str], None]) -> dict[str, Any] | None:
+    """The newest checkpoint that is whole, on the CPU; None if there is none. What is damaged is named by `log`."""
     for name in remove_leftovers(run.path):
-        say(f"removed {name}, left by a process that was killed")
+        log(f"removed {name}, left by a process that was killed")
     damaged = False
     for path in (run.checkpoint, run.previous_checkpoint):
         if path.exists():
@@ -53,13 +53,13 @@ def load(run: RunDir, say: Callable[[str], None]) -> dict[str, Any] | None:
                 state = read(path)
             except Damaged as error:
                 damaged = True
-                say(f"{path.name} is damaged and not used: {error}")
+                log(f"{path.name} is damaged and not used: {error}")
                 continue
             if damaged:
-                say(f"going on from {path.name}")
+                log(f"going on from {path.name}")
             return state
     if damaged:
-        say("no whole checkpoint is left: the run starts again")
+        log("no whole checkpoint is left: the run starts again")
     return None
 
 

@@ -1,4 +1,4 @@
-"""Where and how a run computes: device, precision, compilation, number of threads."""
+"""Choose device, precision, compilation and number of threads of a run."""
 
 from __future__ import annotations
 
@@ -20,8 +20,16 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class Compute:
-    """The choices that `auto` left open, made. `precision` is fp32, bf16 or fp16."""
+class DeviceSetup:
+    """Hold the resolved settings of a run, without `auto`.
+
+    Attributes:
+        device: CPU or GPU.
+        precision: fp32, bf16 or fp16.
+        compiled: whether the model is compiled by torch.compile.
+        threads: number of threads of operations on a CPU.
+        name: of the device, for messages and tables.
+    """
 
     device: torch.device
     precision: str
@@ -30,18 +38,25 @@ class Compute:
     name: str
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """The context for forward passes; weights stay float32."""
+        """Return the context for forward passes; weights stay float32."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, DTYPES[self.precision])
 
     def describe(self) -> str:
+        """Return the settings as part of a message."""
         threads = f", {self.threads} threads" if self.device.type == "cpu" else ""
         return f"{self.name}, {self.precision}{', compiled' if self.compiled else ''}{threads}"
 
+    def apply(self) -> None:
+        """Make the settings that affect the whole process."""
+        torch.set_num_threads(self.threads)
+        # Denormal numbers, which shrinking weights and second moments pass through, cost a CPU a hundred cycles each.
+        torch.set_flush_denormal(True)
 
-def choose(config: RunConfig) -> Compute:
-    """Settle what config leaves to `auto`. Raises ConfigError where what it demands is not there."""
+
+def resolve_device(config: RunConfig) -> DeviceSetup:
+    """Resolve what the configuration leaves to `auto`. Raises ConfigError if what it demands is not available."""
     visible = torch.cuda.is_available()
     if config.device == "cuda" and not visible:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -56,18 +71,11 @@ def choose(config: RunConfig) -> Compute:
         raise ConfigError(["PRECISION=bf16, but this GPU has no bf16; choose PRECISION=auto, fp32 or fp16"])
     compiled = on_gpu and _can_compile() if config.compile == "auto" else config.compile == "on"
     name = torch.cuda.get_device_name() if on_gpu else "CPU"
-    return Compute(device, precision, compiled, config.threads or cores(), name)
-
-
-def set_up(compute: Compute) -> None:
-    """Settings of the whole process."""
-    torch.set_num_threads(compute.threads)
-    # Denormal numbers, which shrinking weights and second moments pass through, cost the CPU a hundred cycles each.
-    torch.set_flush_denormal(True)
+    return DeviceSetup(device, precision, compiled, config.threads or cores(), name)
 
 
 def _bf16_is_fast(device: torch.device) -> bool:
-    """On CPUs without bf16 instructions it is emulated, and slower than fp32."""
+    """Return whether the device has bf16 instructions; emulated, bf16 is slower than fp32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
@@ -75,7 +83,7 @@ def _bf16_is_fast(device: torch.device) -> bool:
 
 
 def _can_compile() -> bool:
-    """Whether there is what torch.compile needs for this GPU: Triton for it, and the C compiler that Triton calls."""
+    """Return whether torch.compile works for a GPU: it needs Triton, and the C compiler that Triton calls."""
     from torch.utils._triton import has_triton  # slow to answer
 
     return has_triton() and ("CC" in os.environ or any(map(shutil.which, ("gcc", "clang"))))

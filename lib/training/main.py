@@ -1,11 +1,10 @@
-"""main() behind every model's train.py: from the command line to an exit code.
+"""Run the command line of a model's train.py and return an exit code.
 
-Importing torch comes late, so that `--help` and wrong usage answer at once.
+torch is imported late, so that `--help` and wrong usage answer at once.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import shlex
@@ -24,18 +23,19 @@ from ..monitor.process import MonitorProcess
 from ..storage.files import write_atomic
 from ..storage.project import ROOT
 from ..storage.run_dir import RunDir
+from .run_log import RunLog, display_path
 from .stop import StopSignals
 
 if TYPE_CHECKING:
     from .models import BuildModel
 
-PARENT = "ADAMWPRUNE_PARENT"  # set by the matrix runner: the run ends when that process does
+PARENT = "ADAMWPRUNE_PARENT"  # process number of the matrix runner: the run stops when that process ends
 
 
 def main(model: str, build_model: BuildModel, argv: list[str] | None = None) -> int:
-    """Train one run. Returns 0 done, 1 failed or diverged, 2 wrong usage (nothing started), 130 or 143 stopped.
+    """Train one run, resuming it if the output folder holds a part of it already.
 
-    Started again with the same output folder, a run goes on where it stopped.
+    Returns 0 done, 1 failed or diverged, 2 wrong usage (nothing started), 130 or 143 stopped.
     """
     description = sys.modules[build_model.__module__].__doc__ or ""
 
@@ -43,7 +43,9 @@ def main(model: str, build_model: BuildModel, argv: list[str] | None = None) -> 
         config, output = cli.parse(model, description, sys.argv[1:] if argv is None else argv)
         source_of(config)
         run = RunDir(output or default_output(config))
-        # a run of a killed matrix may need a moment to notice: the next matrix's run waits for it
+        if not run.path.exists():
+            check_device(config)  # before there is a folder, so that a refused run leaves none behind
+        # a run whose matrix was killed needs a moment to notice it; the same run of the next matrix waits for that
         with run.lock(wait=10.0 if PARENT in os.environ else 0.0):
             return start(config, run, build_model)
 
@@ -51,53 +53,54 @@ def main(model: str, build_model: BuildModel, argv: list[str] | None = None) -> 
 
 
 def default_output(config: RunConfig) -> Path:
+    """Return a new folder under results/ for a run started by hand."""
     return ROOT / "results" / f"{config.run_id}-{time.strftime('%Y%m%d-%H%M%S')}" / config.run_id
 
 
-def seen_from_here(folder: Path) -> str:
-    """The folder as a user types it: from where they are, or from the root of the disk, whichever is shorter."""
-    return min(os.path.relpath(folder), str(folder.resolve()), key=len)
-
-
 def start(config: RunConfig, run: RunDir, build_model: BuildModel) -> int:
-    """Check what a folder that is not new holds, then train. Raises ConfigError, or OSError, before anything starts."""
+    """Check whether the folder holds the same run, then train. Raises ConfigError or OSError before that."""
     if run.config.exists():
         before = RunConfig.from_yaml(run.config.read_text())
         check_resumable(before, config)
         if run.read_status().get("state") == "done" and run.summary.exists() and before.epochs == config.epochs:
-            print(f"{seen_from_here(run.path)} is done already: {config.epochs} epochs")
+            print(f"{display_path(run.path)} is done already: {config.epochs} epochs")
             return 0
     with StopSignals(parent=int(os.environ.get(PARENT, 0))) as stop:
         stop.on_request = lambda number: end_at_once(stop) if stop.count > 1 else None
-        # OpenMP threads that spin while they wait make a training step ten times as slow once anything else wants the
-        # cores; read when torch is loaded.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from . import device  # imports torch
-
-        device.choose(config)
+        check_device(config)
         write_atomic(run.config, config.to_yaml())
         return supervise(config, run, build_model, stop)
 
 
+def check_device(config: RunConfig) -> None:
+    """Import torch and check that the run's device and precision are there. Raises ConfigError."""
+    # OpenMP threads that spin while they wait make a training step ten times as slow once another process uses the
+    # cores. The variable is read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from .device import resolve_device
+
+    resolve_device(config)
+
+
 def end_at_once(stop: StopSignals, monitor: MonitorProcess | None = None) -> None:
-    """End this process without saving, its monitor first."""
+    """End the monitor, then this process, without saving."""
     if monitor is not None:
         monitor.end()
     os._exit(stop.exit_code)
 
 
 def supervise(config: RunConfig, run: RunDir, build_model: BuildModel, stop: StopSignals) -> int:
-    """Train with a monitor beside, and record how it ended, whatever happens."""
+    """Train with a monitor running, and record how the run ended, whatever happens."""
     from .trainer import Diverged, Interrupted, train
 
-    say = Log(run)
-    monitor = MonitorProcess(run, config.monitor_interval if config.monitor else None, say)
+    log = RunLog(run)
+    monitor = MonitorProcess(run, config.monitor_interval if config.monitor else None, log)
     stop.on_request = lambda number: end_at_once(stop, monitor) if stop.count > 1 else None
     why: str | None = None
     try:
         run.write_status("running", epochs=config.epochs)
         monitor.start()
-        summary = train(config, run, build_model, stop, say)
+        summary = train(config, run, build_model, stop, log)
     except Interrupted as reason:
         state, why, code = "interrupted", str(reason), 128 + reason.number
     except Diverged as reason:
@@ -105,55 +108,29 @@ def supervise(config: RunConfig, run: RunDir, build_model: BuildModel, stop: Sto
     except ConfigError as problem:
         state, why, code = "failed", str(problem), 2
     except Exception as error:
-        say.details(traceback.format_exc())
+        log.details(traceback.format_exc())
         state, why, code = "failed", explain(error, config), 1
     else:
         state, code = "done", 0
-        say(
+        log(
             f"done: test accuracy {summary['final_accuracy']:.2f} %, sparsity {100 * summary['final_sparsity']:.1f} %; "
-            f"results in {seen_from_here(run.path)}"
+            f"results in {display_path(run.path)}"
         )
     finally:
         monitor.end()
     try:
         if why is not None:
-            say(f"{state}: {why}")
+            log(f"{state}: {why}")
         if state == "interrupted":
-            say(f"the same command goes on from here with --output {shlex.quote(seen_from_here(run.path))}")
+            log(f"the same command goes on from here with --output {shlex.quote(display_path(run.path))}")
         run.write_status(state, why, exit_code=code)
     except OSError as error:  # the disk may be full
         print(f"{run.path}: {error.strerror}", file=sys.stderr)
     return code
 
 
-class Log:
-    """Say a line on stdout and in log.txt; once only where stdout is that file already."""
-
-    def __init__(self, run: RunDir):
-        self.file = run.log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
-        with contextlib.suppress(OSError, ValueError):
-            if os.path.samestat(os.fstat(self.file.fileno()), os.fstat(sys.stdout.fileno())):
-                self.file.close()
-        self.heard = True
-
-    def __call__(self, line: str) -> None:
-        self.details(line + "\n")
-        if self.heard:
-            try:
-                print(line, flush=True)
-            except OSError:  # nobody listens any more, which is no reason to stop training
-                self.heard = False
-
-    def details(self, text: str) -> None:
-        """For the log only."""
-        if not self.file.closed:
-            self.file.write(text)
-        elif text.count("\n") > 1:
-            print(text, end="", file=sys.stderr, flush=True)
-
-
 def explain(error: Exception, config: RunConfig) -> str:
-    """One line on why a run failed; for lack of memory with the peak and the likely cause."""
+    """Return one line on why a run failed; for lack of memory with the peak and the likely cause."""
     import torch
 
     lines = str(error).strip().splitlines()

@@ -38,7 +38,7 @@ class Progress:
     step: int = 0  # finished ones of the unfinished epoch
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
-    memory_before: dict[str, int] = field(default_factory=dict)  # bytes by category after the epoch's first step
+    memory_after_first_step: dict[str, int] = field(default_factory=dict)  # of the epoch; bytes by category
     mask_update: dict[str, Any] | None = None  # the latest of the unfinished epoch, where it was resumed after one
     loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     correct: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))

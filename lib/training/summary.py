@@ -10,12 +10,12 @@ from ..pruning.prunable import prunable_parameters
 
 if TYPE_CHECKING:
     from ..config.run_config import RunConfig
-    from .device import Compute
+    from .device import DeviceSetup
 
 PEAKS = ("allocator_peak", "reserved_peak")  # bytes, CUDA only
 
 
-def summarise(config: RunConfig, compute: Compute, model: nn.Module, history: list[dict[str, Any]]) -> dict[str, Any]:
+def summarise(config: RunConfig, setup: DeviceSetup, model: nn.Module, history: list[dict[str, Any]]) -> dict[str, Any]:
     """The summary of a finished run from its epochs' records (at least one).
 
     Accuracies in percent, of the last epoch and, labelled so, of the best one; sparsities are counted zeros, 0 to 1;
@@ -37,8 +37,8 @@ def summarise(config: RunConfig, compute: Compute, model: nn.Module, history: li
         "seed": config.seed,
         "dataset": config.dataset,
         "synthetic": config.dataset == "synthetic",
-        "device": compute.name,
-        "precision": compute.precision,
+        "device": setup.name,
+        "precision": setup.precision,
         "epochs": len(history),
         "final_accuracy": last["test_accuracy"],
         "final_loss": last["test_loss"],
@@ -55,7 +55,7 @@ def summarise(config: RunConfig, compute: Compute, model: nn.Module, history: li
         "memory_peak": {name: peak(name) for name in categories},
     }
     if (planned := history[0].get("planned_epochs", config.epochs)) != config.epochs:
-        summary["grown_from"] = planned  # its schedules are not those of a run planned so long
+        summary["extended_from_epochs"] = planned  # its schedules are not those of a run planned so long
     if "validation_accuracy" in last:
         summary["final_validation_accuracy"] = last["validation_accuracy"]
     return summary | {name: peak(name) for name in PEAKS if name in last["memory"]}

@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from .models import BuildModel
     from .tensorboard import Events
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def train(
-    config: RunConfig, run: RunDir, build_model: BuildModel, stop: Stop | None = None, say: Say = print
+    config: RunConfig, run: RunDir, build_model: BuildModel, stop: Stop | None = None, log: Log = print
 ) -> dict[str, Any]:
     """Train one run from where it stands to its last epoch, write its results, return its summary.
 
     Raises Interrupted (state saved), Diverged, ConfigError (a setting that cannot be used here, or is not the one the
     run was started with), DataError, OSError (disk), torch.OutOfMemoryError.
     """
-    training = Training(config, run, build_model, stop, say)
+    training = Training(config, run, build_model, stop, log)
     training.resume()
-    training.make_ready()
+    training.measure_activations_and_compile()
     while training.progress.epoch < config.epochs:
         training.train_epoch()
         training.evaluate()
@@ -54,12 +54,12 @@ def train(
 class Training:
     """One run in memory: model, optimizer, pruner, data, progress."""
 
-    def __init__(self, config: RunConfig, run: RunDir, build_model: BuildModel, stop: Stop | None, say: Say) -> None:
-        self.config, self.run, self.stop, self.say = config, run, stop, say
-        self.compute = device.choose(config)
-        device.set_up(self.compute)
+    def __init__(self, config: RunConfig, run: RunDir, build_model: BuildModel, stop: Stop | None, log: Log) -> None:
+        self.config, self.run, self.stop, self.log = config, run, stop, log
+        self.setup = device.resolve_device(config)
+        self.setup.apply()
         seeding.seed_everything(config.seed, config.deterministic)
-        self.device = self.compute.device
+        self.device = self.setup.device
         self.data = datasets.load(config, self.device)
         self.steps = loader.steps_per_epoch(self.data, config)
         total_steps = config.epochs * self.steps
@@ -67,7 +67,7 @@ class Training:
         self.model = build_model(config, self.data).to(self.device, memory_format=layout)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(config, self.model, total_steps)
         self.pruner = build_pruner(config, self.model, self.optimizer, total_steps)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.compute.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.setup.precision == "fp16")
         self.progress = Progress()
         self.progress.loss = self.progress.loss.to(self.device)
         self.progress.correct = self.progress.correct.to(self.device)
@@ -75,15 +75,15 @@ class Training:
         self.events: Events | None = None
         self.phase = ""
         self.peaks = AllocatorPeaks(self.device)
-        say(f"{config.run_id}: {self.data.note}; {self.compute.describe()}")
+        log(f"{config.run_id}: {self.data.note}; {self.setup.describe()}")
 
-    def make_ready(self) -> None:
+    def measure_activations_and_compile(self) -> None:
         """Count activations, then compile. In place, so that the names in the state stay as they are."""
         images, labels = next(loader.batches(self.data, self.config, epoch=0))
         self.model.train()
-        with self.compute.autocast():
+        with self.setup.autocast():
             self.activations = accounting.activation_bytes(self.model, images, labels, self.loss)
-        if self.compute.compiled:
+        if self.setup.compiled:
             self.model.compile()
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -101,20 +101,20 @@ class Training:
                 self.save()
                 raise Interrupted(self.stop.number)
             step = progress.epoch * self.steps + progress.step
-            self.enter(self.pruner.phase(step + 1))
+            self.set_phase(self.pruner.phase(step + 1))
             try:
                 self.train_step(images, labels, step)
             except NotFinite as problem:  # found while ranking weights
                 raise Diverged(f"in epoch {progress.epoch + 1}: {problem}") from None
             progress.step += 1
             if progress.step == 1:
-                progress.memory_before = self.held()  # a ramp within the epoch only makes it less
+                progress.memory_after_first_step = self.memory_by_category()  # pruning can only reduce it later
             self.peaks.after_step()
         loss = progress.loss.item() / self.steps
         progress.seconds += time.perf_counter() - start
         if not math.isfinite(loss):
             raise Diverged(f"the training loss became {loss} in epoch {progress.epoch + 1}")
-        held = self.held() | self.peaks.bytes()
+        held, first = self.memory_by_category() | self.peaks.bytes(), progress.memory_after_first_step
         images_seen = self.steps * loader.batch_size(self.data, self.config)
         self.record = {
             "epoch": progress.epoch + 1,
@@ -125,7 +125,7 @@ class Training:
             "epoch_seconds": progress.seconds,
             "images_per_second": images_seen / progress.seconds,
             "memory": held,
-            "memory_peak": {name: max(size, progress.memory_before.get(name, 0)) for name, size in held.items()},
+            "memory_peak": {name: max(size, first.get(name, 0)) for name, size in held.items()},
         }
 
     def train_step(self, images: Tensor, labels: Tensor, step: int) -> None:
@@ -134,7 +134,7 @@ class Training:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * share
         optimizer.zero_grad(set_to_none=True)
-        with self.compute.autocast():
+        with self.setup.autocast():
             logits = self.model(images)
             loss = self.loss(logits, labels)
         scaler.scale(loss).backward()
@@ -155,7 +155,7 @@ class Training:
     def evaluate(self) -> None:
         """Test (and validation) loss and accuracy of the finished epoch."""
         data = self.data
-        self.enter("evaluate")
+        self.set_phase("evaluate")
         start = time.perf_counter()
         self.record |= self.evaluate_on("test", data.test_images, data.test_labels)
         if data.validation_images is not None and data.validation_labels is not None:
@@ -168,7 +168,7 @@ class Training:
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         for part, answers in loader.evaluation_batches(images, labels, self.data, self.config):
-            with self.compute.autocast():
+            with self.setup.autocast():
                 logits = self.model(part)
                 loss += F.cross_entropy(logits, answers, reduction="sum")
             correct += (logits.argmax(1) == answers).sum()
@@ -177,7 +177,7 @@ class Training:
             raise Diverged(f"the {split} loss became {mean} in epoch {self.progress.epoch + 1}")
         return {f"{split}_loss": mean, f"{split}_accuracy": 100 * correct.item() / len(images)}
 
-    def held(self) -> dict[str, int]:
+    def memory_by_category(self) -> dict[str, int]:
         """Bytes by category at the end of a step, gradients included."""
         return accounting.account(self.model, self.optimizer, self.pruner) | {"activations": self.activations}
 
@@ -197,7 +197,7 @@ class Training:
             self.events.add(record)
         self.progress.next_epoch(record)
         self.run.write_status("running", epoch=self.progress.epoch, epochs=self.config.epochs)
-        self.say(
+        self.log(
             f"epoch {record['epoch']}/{self.config.epochs}: train loss {record['train_loss']:.4f}, "
             f"test accuracy {record['test_accuracy']:.2f} %, sparsity {100 * record['sparsity']:.1f} %, "
             f"{record['epoch_seconds']:.1f} s"
@@ -210,7 +210,7 @@ class Training:
             return update.describe()
         return self.progress.mask_update
 
-    def enter(self, phase: str) -> None:
+    def set_phase(self, phase: str) -> None:
         """Tell the monitor what the run is doing."""
         if phase != self.phase:
             self.phase = phase
@@ -232,7 +232,7 @@ class Training:
                 "history": progress.history,
                 "running": {
                     "seconds": progress.seconds,
-                    "memory_before": progress.memory_before,
+                    "memory_before": progress.memory_after_first_step,
                     "mask_update": self.mask_update(),
                     "loss": progress.loss,
                     "correct": progress.correct,
@@ -247,7 +247,7 @@ class Training:
 
     def resume(self) -> None:
         """Take up the last whole checkpoint, if there is one. Lines of metrics after it are dropped."""
-        state = checkpoint.load(self.run, self.say)
+        state = checkpoint.load(self.run, self.log)
         progress = self.progress
         if state is not None:
             check_resumable(RunConfig.from_yaml(state["config"]), self.config)
@@ -258,21 +258,21 @@ class Training:
             seeding.restore_random_state(state["random"])
             progress.epoch, progress.step, progress.history = state["epoch"], state["step"], state["history"]
             progress.seconds = state["running"]["seconds"]
-            progress.memory_before = state["running"]["memory_before"]
+            progress.memory_after_first_step = state["running"]["memory_before"]
             progress.mask_update = state["running"]["mask_update"]
             progress.loss.copy_(state["running"]["loss"])
             progress.correct.copy_(state["running"]["correct"])
-            self.say(
+            self.log(
                 f"going on after {progress.epoch} of {self.config.epochs} epochs and {progress.step} of {self.steps} "
                 "steps of the next"
             )
         if torn := read_json_lines(self.run.metrics)[1]:
-            self.say(f"dropped {torn} torn lines of {self.run.metrics.name}")
+            self.log(f"dropped {torn} torn lines of {self.run.metrics.name}")
         write_json_lines(self.run.metrics, progress.history)
         if self.config.tensorboard:
             from .tensorboard import Events
 
-            self.events = Events(self.run.path / "tensorboard", progress.history, self.say)
+            self.events = Events(self.run.path / "tensorboard", progress.history, self.log)
 
     def finish(self) -> dict[str, Any]:
         """Final weights and summary."""
@@ -282,10 +282,10 @@ class Training:
         stored = save(weights)
         write_atomic(self.run.weights, stored)
         self.run.previous_checkpoint.unlink(missing_ok=True)
-        summary = summarise(self.config, self.compute, self.model, self.progress.history)
+        summary = summarise(self.config, self.setup, self.model, self.progress.history)
         if self.config.inference_test:
-            autocast = self.compute.autocast()
+            autocast = self.setup.autocast()
             summary["inference"] = inference_test(self.model, self.data, self.config, autocast, stored)
         write_json(self.run.summary, summary)
-        self.enter("done")
+        self.set_phase("done")
         return summary

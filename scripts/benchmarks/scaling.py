@@ -49,7 +49,7 @@ def _epochs(what: str, config: RunConfig, field: str, values: tuple[int, ...], r
 def _epoch(config: RunConfig) -> Iterator[Callable[[], None]]:
     with tempfile.TemporaryDirectory() as folder:
         training = Training(config, RunDir(Path(folder)), MODELS[config.model], None, lambda line: None)
-        training.make_ready()
+        training.measure_activations_and_compile()
 
         def epoch() -> None:
             training.train_epoch()

@@ -39,13 +39,13 @@ def _steps(config: RunConfig, rounds: int) -> list[Row]:
     """All optimizers train one model in turn, so that it is compiled once."""
     with tempfile.TemporaryDirectory() as folder:
         training = Training(config, RunDir(Path(folder)), build_model, None, lambda line: None)
-        training.make_ready()
+        training.measure_activations_and_compile()
         batches = list(loader.batches(training.data, config, epoch=0))
         alternatives = {"forward and backward": None, "torch AdamW": training.optimizer} | _others(training, batches)
         calls = {name: _taken(training, batches, optimizer) for name, optimizer in alternatives.items()}
         calls["torch AdamW, in the training loop"] = _loop(training)
-        compute = training.compute
-        way = f"{compute.precision}, {'compiled' if compute.compiled else 'eager'}"
+        setup = training.setup
+        way = f"{setup.precision}, {'compiled' if setup.compiled else 'eager'}"
         part = f"{len(batches)} steps of ResNet-18, width {config.setting('width')}, batch {config.batch_size}, {way}"
         return time_interleaved(part, calls, rounds, images=config.train_images)
 
@@ -69,7 +69,7 @@ def _taken(training: Training, batches: list[Batch], optimizer: torch.optim.Opti
         training.model.train()
         for images, labels in batches:
             training.model.zero_grad(set_to_none=True)
-            with training.compute.autocast():
+            with training.setup.autocast():
                 loss = training.loss(training.model(images), labels)
             loss.backward()
             if optimizer is not None:

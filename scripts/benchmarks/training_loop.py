@@ -69,7 +69,7 @@ def _epoch(config: RunConfig, rounds: int) -> list[Row]:
     """An epoch of the loop against the same calls on batches prepared beforehand."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         training = Training(config, RunDir(Path(folder)), MODELS[config.model], None, lambda line: None)
-        training.make_ready()
+        training.measure_activations_and_compile()
         batches = list(loader.batches(training.data, config, epoch=0))
         model, optimizer = training.model, build_optimizer(config, training.model, 10**6)
 
@@ -77,7 +77,7 @@ def _epoch(config: RunConfig, rounds: int) -> list[Row]:
             model.train()
             for images, labels in batches:
                 optimizer.zero_grad(set_to_none=True)
-                with training.compute.autocast():
+                with training.setup.autocast():
                     loss = F.cross_entropy(model(images), labels, label_smoothing=config.label_smoothing)
                 loss.backward()
                 optimizer.step()
@@ -87,7 +87,7 @@ def _epoch(config: RunConfig, rounds: int) -> list[Row]:
             training.train_epoch()
             training.progress.next_epoch(training.record)
 
-        name = f"epoch of {config.model}, {training.compute.precision}"
+        name = f"epoch of {config.model}, {training.setup.precision}"
         return time_interleaved(name, {"bare calls on prepared batches": bare, "training loop": loop}, rounds)
 
 

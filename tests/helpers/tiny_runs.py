@@ -52,11 +52,11 @@ def folder(path: Path) -> RunDir:
 
 
 def run(
-    config: RunConfig, path: Path, stop: Stop | None = None, say: Callable[[str], None] = lambda line: None
+    config: RunConfig, path: Path, stop: Stop | None = None, log: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
     """Train in `path`, returning the summary. Datasets are read once per process."""
     with mock.patch.object(readers, "read", read):
-        return train(config, folder(path), lenet5, stop, say)
+        return train(config, folder(path), lenet5, stop, log)
 
 
 def metrics(path: Path) -> list[dict[str, Any]]:

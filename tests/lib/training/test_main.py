@@ -13,6 +13,7 @@ import pytest
 from lib.storage.files import read_json
 from lib.storage.run_dir import RunDir
 from lib.training import main as training_main
+from lib.training.run_log import display_path
 from tests.helpers.run_train_py import ROOT, TRAIN, epochs_done, options, run_main, start, wait_for
 from tests.helpers.tiny_runs import assert_same_outcome, folder, lenet5, metrics, tiny
 
@@ -90,6 +91,17 @@ def test_wrong_usage_is_one_sentence_exit_2_and_nothing_written(
     expected = "put its four IDX files into /nowhere/MNIST/raw" if sentence == "fill" else sentence
     assert expected in said.err and said.err.count("\n") == 1 and said.out == ""
     assert not output.exists()
+
+
+def test_a_device_that_is_not_there_is_refused_and_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(training_main, "ROOT", tmp_path)  # where a run started by hand has its folder
+    assert training_main.main("lenet5", lenet5, options(device="cuda")) == 2
+    assert training_main.main("lenet5", lenet5, [*options(device="cuda"), "--output", str(tmp_path / "a" / "b")]) == 2
+    assert capsys.readouterr().err.count("DEVICE=cuda, but torch sees no GPU here") == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_output_that_cannot_be_a_folder_is_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,7 +200,7 @@ def test_a_signal_once_saves_and_the_next_start_ends_like_an_undisturbed_run(
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (code, "")
-    seen = training_main.seen_from_here(tmp_path)
+    seen = display_path(tmp_path)
     assert f"--output {seen}" in out.splitlines()[-1]  # the folder without which nobody can go on
     status = RunDir(tmp_path).read_status()
     assert (status["state"], status["exit_code"]) == ("interrupted", code)

@@ -79,7 +79,7 @@ def test_the_allocators_peaks_are_those_of_training_after_its_warm_up(
     What is reserved starts at 99, which stays until the cache is emptied.
     """
     training = Training(tiny(), folder(tmp_path), lenet5, None, lambda line: None)
-    training.make_ready()
+    training.measure_activations_and_compile()
     training.peaks.device = torch.device("cuda")
     peaks = iter([9, 5])
     now = {"allocated": 0, "cached": 99}
@@ -221,8 +221,8 @@ def test_compilation_is_automatic_only_where_a_gpu_has_what_it_takes(
     monkeypatch.setattr("torch.utils._triton.has_triton", lambda: triton)
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}" if compiler else None)
     monkeypatch.delenv("CC", raising=False)
-    assert device.choose(tiny(compile="auto")).compiled is compiled
-    assert device.choose(tiny(compile="on")).compiled
+    assert device.resolve_device(tiny(compile="auto")).compiled is compiled
+    assert device.resolve_device(tiny(compile="on")).compiled
 
 
 # Going on
@@ -286,7 +286,7 @@ def test_damaged_checkpoints_cost_time_but_change_nothing(both: bool, tmp_path: 
     hurt.checkpoint.write_bytes(b"\0" * 1000)
     if both:
         hurt.previous_checkpoint.write_bytes(b"?")
-    run(tiny(), tmp_path / "hurt", say=said.append)
+    run(tiny(), tmp_path / "hurt", log=said.append)
     assert any("checkpoint.pt is damaged" in line for line in said)
     assert any("starts again" in line for line in said) == both
     assert_same_outcome(tmp_path / "calm", tmp_path / "hurt")
@@ -299,13 +299,13 @@ def test_only_epochs_may_change_and_only_grow(tmp_path: Path) -> None:
     assert [problem.split("=")[0] for problem in error.value.problems] == ["seed", "batch_size", "epochs"]
     before = metrics(tmp_path)
     summary = run(tiny(epochs=4), tmp_path)
-    assert summary["epochs"] == 4 and summary["grown_from"] == 2
+    assert summary["epochs"] == 4 and summary["extended_from_epochs"] == 2
     assert metrics(tmp_path)[:2] == before and len(metrics(tmp_path)) == 4
 
 
 def test_resuming_a_finished_run_only_writes_its_results_again(tmp_path: Path) -> None:
     first = run(tiny(), tmp_path)
-    assert "grown_from" not in first
+    assert "extended_from_epochs" not in first
     RunDir(tmp_path).summary.unlink()
     assert run(tiny(), tmp_path) == first
 
