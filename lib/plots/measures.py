@@ -80,15 +80,5 @@ def peak(results: Results) -> MemoryMeasure:
 
 
 def states(group: SeedGroup, at_peak: bool = False) -> MeanStd | None:
-    """Optimizer and pruning state in bytes per parameter, at the end of training or at the peak."""
-
-    def of(run: RunRecord) -> float | None:
-        if not at_peak:
-            return run.state_bytes_per_weight()
-        parameters = number(run.summary.get("parameters"))
-        peak = run.memory_at_peak()
-        if not parameters or "optimizer_state" not in peak:
-            return None
-        return (peak["optimizer_state"] + peak.get("pruning_state", 0.0)) / parameters
-
-    return MeanStd.of(of(run) for run in group.complete_runs)
+    """Return optimizer and pruning state in bytes per prunable weight, at the end of training or at its peak."""
+    return group.state_per_prunable(at_peak)

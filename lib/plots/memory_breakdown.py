@@ -70,7 +70,7 @@ def memory_by_category(results: Results) -> Picture:
     axes[0].set_title("Peak of each category" + (" (◆ predicted)" if any(predicted) else ""))
     axes[1].set_title("States at the end (bar) and at their peak (line)")
     axes[0].set_xlabel(f"memory ({unit})")
-    axes[1].set_xlabel("optimizer + pruning state (bytes per parameter)")
+    axes[1].set_xlabel("optimizer + pruning state (bytes per prunable weight)")
     for ax, room in zip(axes, (1.1, 1.4), strict=True):  # for the numbers beside the bars
         ax.set_xlim(right=room * ax.get_xlim()[1])
     for ax in axes:
@@ -79,13 +79,13 @@ def memory_by_category(results: Results) -> Picture:
 
 
 def _states_row(ax: Axes, row: float, group: SeedGroup) -> None:
-    parameters = MeanStd.of(number(run.summary.get("parameters")) for run in group.complete_runs)
+    prunable = MeanStd.of(number(run.summary.get("prunable")) for run in group.complete_runs)
     end = _mean_memory(group, RunRecord.memory_at_end)
-    if parameters is None or "optimizer_state" not in end:
+    if prunable is None or "optimizer_state" not in end:
         ax.annotate(" not recorded", (0, row), va="center", fontsize=8.5, color=style.FAINT)
         return
     states: dict[str, float] = {c: end[c] for c in ("optimizer_state", "pruning_state") if c in end}
-    total = _stack(ax, row, states, parameters.mean) / parameters.mean
+    total = _stack(ax, row, states, prunable.mean) / prunable.mean
     largest = measures.states(group, at_peak=True)
     right = max(total, largest.mean if largest else 0.0)
     if largest and largest.mean > 1.01 * total:

@@ -21,7 +21,7 @@ def memory_vs_accuracy(results: Results) -> Picture:
     figure, axes = style.new_figure(title, results, (1, 2), (6.2, 4.8), legend, missing, sharey=True)
     unit, scale = style.bytes_unit(v.mean for g in groups if (v := measure.peak(g)))
     scatter(axes[0], groups, results, measure.peak, f"peak memory ({unit}), {measure.axis}", scale)
-    scatter(axes[1], groups, results, measures.states, "optimizer + pruning state (bytes per parameter)")
+    scatter(axes[1], groups, results, measures.states, "optimizer + pruning state (bytes per prunable weight)")
     axes[0].set_title("Peak of training (line: Pareto front)")
     axes[1].set_title("State held at the end, counted from the tensors")
     largest = max((held.mean for group in groups if (held := measures.states(group))), default=1.0)

@@ -6,20 +6,12 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from ..results.pareto import pareto_front
 from ..results.records import MeanStd, Results, SeedGroup
 from . import style
 from .axes import accuracy_axis
 from .dot_plot import Value
 from .label_placement import name_points
-
-
-def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points that no other beats: none has less of the first and no less of the second number."""
-    front: list[int] = []
-    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
-        if not front or points[i][1] > points[front[-1]][1]:
-            front.append(i)
-    return front
 
 
 def _known(groups: Sequence[SeedGroup], cost: Value) -> list[tuple[SeedGroup, MeanStd, MeanStd]]:
@@ -29,7 +21,7 @@ def _known(groups: Sequence[SeedGroup], cost: Value) -> list[tuple[SeedGroup, Me
 
 
 def _front(known: Sequence[tuple[SeedGroup, MeanStd, MeanStd]]) -> list[tuple[SeedGroup, MeanStd, MeanStd]]:
-    return [known[i] for i in pareto([(paid.mean, accuracy.mean) for _, paid, accuracy in known])]
+    return [known[i] for i in pareto_front([(paid.mean, accuracy.mean) for _, paid, accuracy in known])]
 
 
 def scatter(

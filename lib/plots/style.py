@@ -28,7 +28,6 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from matplotlib.typing import ColorType, RcKeyType
 
-from ..results import display_names
 from ..results.display_names import METHOD_NAMES, METHODS, MODEL_NAMES, OPTIMIZER_NAMES, OPTIMIZERS
 from ..results.recipe import recipe
 from ..results.records import Results, SeedGroup
@@ -114,7 +113,9 @@ def subtitle(results: Results) -> str:
         if synthetic
         else DATASET_NAMES.get(values("dataset"), values("dataset"))
     )
-    parts = [f"{model} on {data}", *limits, f"{values('epochs')} epochs", f"{seeds} seed{'s' * (seeds != 1)}"]
+    epochs = values("epochs")
+    parts = [f"{model} on {data}", *limits, f"{epochs} epoch{'s' * (epochs != '1')}"]
+    parts += [f"{seeds} seed{'s' * (seeds != 1)}"]
     return " · ".join([*parts, *([str(device)] if device else [])])
 
 
@@ -189,9 +190,9 @@ def legend_entries(groups: Iterable[SeedGroup], results: Results, points: bool =
     second: list[Artist] = []
     for name in [name for name in METHODS if name in {g.first.method for g in groups}]:
         drawn = {"marker": MARKERS[name], "linestyle": "none"} if points else {"linestyle": STYLES[name]}
-        plain = [g.first for g in groups if g.first.method == name and not g.first.variant]
-        mode = plain[0].config.get("mode") if plain else None
-        second.append(Line2D([], [], color=INK, label=display_names.method_name(name, "", mode), **drawn))
+        plain = [g for g in groups if g.first.method == name and not g.first.variant]
+        label = plain[0].method_name if plain else method_name(name)
+        second.append(Line2D([], [], color=INK, label=label, **drawn))
     if points and any(g.first.variant for g in groups):
         second.append(Line2D([], [], color=INK, marker="o", markerfacecolor="white", linestyle="none", label="variant"))
     at = {g.first.target_sparsity: g for g in groups if g.first.method != "none"}

@@ -13,11 +13,13 @@ from typing import Any
 
 import yaml
 
-from ..results import plot_data, summary
+from ..results import plot_data
 from ..results.display_names import MODEL_NAMES
 from ..results.load import load
 from ..results.recipe import recipe
 from ..results.records import Results, RunRecord, number
+from ..results.remarks import remarks
+from ..results.summary_table import columns, records
 from ..results.text_table import shortened
 from ..storage.files import write_atomic
 from ..storage.project import ROOT
@@ -27,12 +29,6 @@ from . import publish
 
 TEMPLATE = Path(__file__).with_name("report.html")
 LOG_LINES = 40
-
-#: The columns of the table that sort by a field of the record; the others sort by their text.
-SORTED_BY = {
-    3: "target_sparsity", 4: "accuracy_mean", 6: "best_epoch_accuracy_mean", 7: "final_sparsity",
-    8: "final_sparsity_total", 9: "memory_mib", 10: "state_bytes_per_weight", 11: "seconds", 12: "accuracy_per_100_mib",
-}  # fmt: skip
 
 
 def tag(name: str, *content: str, **attributes: object) -> str:
@@ -52,16 +48,19 @@ def pairs(record: dict[str, Any]) -> str:
 
 def results_table(all_results: Results) -> str:
     """The table of summary.md; its headings sort it."""
+    lines = records(all_results)
+    shown = columns(lines)
     heads = [
-        tag("th", tag("button", escape(text), type="button"), class_="" if i in summary.TEXT_COLUMNS else "n")
-        for i, text in enumerate(summary.HEADINGS)
+        tag("th", tag("button", escape(column.heading), type="button"), class_="" if column.is_text else "n")
+        for column in shown
     ]
     rows = []
-    for line in summary.records(all_results):
+    for line in lines:
         cells = []
-        for i, text in enumerate(summary.cells(line)):
-            value = line[SORTED_BY[i]] if i in SORTED_BY else text
-            side = "" if i in summary.TEXT_COLUMNS else ' class="n"'
+        for column in shown:
+            text = column.text(line)
+            value = line[column.field] if column.field else text
+            side = "" if column.is_text else ' class="n"'
             cells.append(f'<td{side} data-value="{"" if value is None else escape(str(value))}">{escape(text)}</td>')
         rows.append(tag("tr", *cells, class_="ours" if line["optimizer"] == "adamwprune" else ""))
     table = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows), class_="sortable")
@@ -163,7 +162,7 @@ def build(folder: Path) -> str:
     chosen = "\n".join(line for line in config.splitlines() if line and not line.startswith("#"))
     sections = {
         "Results": results_table(everything)
-        + "".join(tag("p", escape(sentence), class_="faint") for sentence in summary.remarks(everything))
+        + "".join(tag("p", escape(sentence), class_="faint") for sentence in remarks(everything))
         + "".join(tag("p", escape(trouble), class_="bad") for trouble in shortened(troubles)),
         "Pictures": "".join(pictures(everything, folder)),
         "Runs": "".join(run_section(run) for run in everything.runs),

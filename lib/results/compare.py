@@ -60,7 +60,7 @@ def _different_settings(groups_a: dict, groups_b: dict) -> list[str]:
         for name in (before.keys() | after.keys()) - {"seed", "seed_in_name"}:
             if before.get(name) != after.get(name):
                 seen[f"{name}: {before.get(name)} in A, {after.get(name)} in B"] += 1
-    return [f"{sentence} ({count} groups)" for sentence, count in sorted(seen.items())]
+    return [f"{sentence} ({count} group{'s' * (count != 1)})" for sentence, count in sorted(seen.items())]
 
 
 def compare(path_a: Path, path_b: Path) -> int:

@@ -9,6 +9,16 @@ OPTIMIZER_NAMES = {
     "adamwprune": "AdamWPrune",
 }  # fmt: skip
 METHOD_NAMES = {"none": "dense"}
+#: How layers share the budget of a pruning method; the methods share the first one unless they are told otherwise.
+RANKING_NAMES = {"layer_adaptive": "layer-adaptive", "global": "global", "uniform": "uniform", "erk": "ERK"}
+DEFAULT_RANKING = "layer_adaptive"
+
+#: What the modes of AdamWPrune's state pruning hold, beside the mask of one bit per weight.
+MODES = {
+    "gradual": "Adam's moments of all weights at first, of the survivors alone after the ramp",
+    "lean": "from the first step on moments for as many weights as will survive; the others step without, by row",
+    "dynamic": "weights and moments of the survivors alone from the first step on, exchanged at each update",
+}
 MODEL_NAMES = {"lenet5": "LeNet-5", "resnet18": "ResNet-18"}
 
 #: Categories of bytes, bottom to top of a stacked bar.
@@ -23,9 +33,10 @@ MEMORY_MEASURES = {
 MIB = 2**20
 
 
-def method_name(method: str, variant: str, mode: str | None) -> str:
-    """What tables and pictures call a pruning method with its variant or, where no variant tells, its mode."""
+def method_name(method: str, variant: str = "", mode: str | None = None, ranking: str = "") -> str:
+    """Return what tables and pictures call a pruning method with its variant or, where none tells, mode and ranking."""
     name = METHOD_NAMES.get(method, method)
     if variant:
         return f"{name} ({variant})"
-    return name if mode in (None, "gradual") else f"{name}, {mode}"
+    parts = [name] if mode in (None, "gradual") else [name, str(mode)]
+    return ", ".join([*parts, *([f"{RANKING_NAMES.get(ranking, ranking)} ranking"] if ranking else [])])

@@ -25,7 +25,7 @@ SAMPLED = ("process_mib", "device_used_mib", "host_rss_mib")
 
 CONFIG = (
     "model", "optimizer", "pruning_method", "target_sparsity", "variant", "seed", "dataset", "device", "precision",
-    "epochs", "batch_size", "width", "train_images", "mode", "pruning_start", "pruning_end",
+    "epochs", "batch_size", "width", "train_images", "mode", "ranking", "pruning_start", "pruning_end",
 )  # fmt: skip
 SUMMARY = (
     "final_accuracy", "best_accuracy", "best_epoch", "final_sparsity", "parameters", "prunable", "seconds",

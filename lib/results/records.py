@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .display_names import CATEGORIES, OPTIMIZER_NAMES, method_name
+from .display_names import CATEGORIES, DEFAULT_RANKING, OPTIMIZER_NAMES, method_name
 
 
 def number(value: Any) -> float | None:
@@ -68,6 +68,11 @@ class RunRecord:
     @property
     def seed(self) -> int:
         return int(number(self.config.get("seed")) or 0)
+
+    @property
+    def ranking(self) -> str:
+        """How the layers of a pruned run share its budget; empty for dense runs and where it is not recorded."""
+        return "" if self.method == "none" else str(self.config.get("ranking") or "")
 
     @property
     def synthetic(self) -> bool:
@@ -161,6 +166,14 @@ class RunRecord:
             return max(known, default=None)
         return sum(self.memory_at_peak().values()) or None
 
+    def state_per_prunable(self, at_peak: bool) -> float | None:
+        """Optimizer and pruning state in bytes per prunable weight, at its peak or at the end of the run."""
+        held = self.memory_at_peak() if at_peak else self.memory_at_end()
+        prunable = number(self.summary.get("prunable"))
+        if not prunable or "optimizer_state" not in held:
+            return None
+        return (held["optimizer_state"] + held.get("pruning_state", 0.0)) / prunable
+
     def state_bytes_per_weight(self) -> float | None:
         """Optimizer and pruning state at the end of the run, in bytes per parameter."""
         end, parameters = self.memory_at_end(), number(self.summary.get("parameters"))
@@ -199,6 +212,7 @@ class SeedGroup:
     """The runs that differ in their seed only."""
 
     runs: tuple[RunRecord, ...]
+    names_ranking: bool = False  # whether labels say which ranking was used
 
     @property
     def first(self) -> RunRecord:
@@ -218,8 +232,14 @@ class SeedGroup:
 
     @property
     def method_label(self) -> str:
-        name = method_name(self.first.method, self.first.variant, self.first.config.get("mode"))
+        name = self.method_name
         return name if self.first.method == "none" else f"{name} {100 * self.first.target_sparsity:g} %"
+
+    @property
+    def method_name(self) -> str:
+        """The method with its variant, or else its mode and, where it is named, its ranking."""
+        run = self.first
+        return method_name(run.method, run.variant, run.config.get("mode"), run.ranking if self.names_ranking else "")
 
     @property
     def configuration(self) -> str:
@@ -233,6 +253,9 @@ class SeedGroup:
 
     def memory(self, figure: str) -> MeanStd | None:
         return MeanStd.of(run.memory(figure) for run in self.complete_runs)
+
+    def state_per_prunable(self, at_peak: bool) -> MeanStd | None:
+        return MeanStd.of(run.state_per_prunable(at_peak) for run in self.complete_runs)
 
 
 @dataclass(frozen=True)
@@ -279,7 +302,8 @@ class Results:
         by_key: dict[tuple, list[RunRecord]] = {}
         for run in self.runs:
             by_key.setdefault(key_of(run), []).append(run)
-        return [SeedGroup(tuple(runs)) for runs in by_key.values()]
+        named = not {run.ranking for run in self.runs if run.ranking} <= {DEFAULT_RANKING}
+        return [SeedGroup(tuple(runs), named) for runs in by_key.values()]
 
     @property
     def memory_measure(self) -> str:

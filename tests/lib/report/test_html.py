@@ -96,7 +96,7 @@ def test_repeat_command_is_one_that_train_py_reads(folder: Path) -> None:
 def test_page_holds_configuration_machine_table_and_all_pictures(folder: Path) -> None:
     shutil.rmtree(folder / "graphs")
     text = html.build(folder)
-    for wanted in ("CONFIG_OPTIMIZER_SGD=y", "torch", "state B/weight", "3 of 4 runs done", "accuracy % (last epoch)"):
+    for wanted in ("CONFIG_OPTIMIZER_SGD=y", "torch", "state at peak", "3 of 4 runs done", "accuracy % (last epoch)"):
         assert wanted in text, wanted
     assert "is not set" not in text
     assert text.count("<img") >= 14

@@ -16,5 +16,5 @@ def test_compare_gives_differences_with_their_error_and_names_what_stands_alone(
     assert [row[0] for row in rows] == ["LeNet-5 AdamW dense"]
     assert "±" in rows[0][3]
     assert any("SGD dense" in sentence for sentence in told)
-    assert "epochs: 4 in A, 6 in B (1 groups)" in told
+    assert "epochs: 4 in A, 6 in B (1 group)" in told
     assert compare.change(MeanStd(2, 90.0, 3.0), MeanStd(2, 91.0, 4.0)) == "+1.00 ± 3.54"

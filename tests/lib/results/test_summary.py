@@ -64,14 +64,69 @@ def test_memory_column_shows_one_figure_for_all_rows(tmp_path: Path) -> None:
     assert {line["memory_figure"] for line in lines_of(tmp_path)} == {"by_category"}
 
 
-def test_accuracy_per_100_mib_and_state_bytes_per_weight(tmp_path: Path) -> None:
-    folder = make_run(tmp_path, "adamwprune", "state", 0.9)
+def test_accuracy_per_100_mib_is_told_of_a_gpus_memory_alone(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "adamwprune", "state", 0.9, gpu=True)
     (line,) = lines_of(tmp_path)
     run = load.load_run(folder)
-    assert float(line["accuracy_per_100_mib"]) == pytest.approx(
-        run.final_accuracy / (run.memory("by_category") / MIB / 100)
-    )
+    wanted = run.final_accuracy / (run.memory("allocator_peak") / MIB / 100)
+    assert float(line["accuracy_per_100_mib"]) == pytest.approx(wanted)
+    assert "acc. per 100 MiB" in summary.to_markdown(load.load(tmp_path))
+    make_run(tmp_path, "sgd")
+    assert {line["accuracy_per_100_mib"] for line in lines_of(tmp_path)} == {""}
+    assert "acc. per 100 MiB" not in summary.to_markdown(load.load(tmp_path))
+
+
+def test_state_stands_at_its_peak_and_at_its_end_in_bytes_per_prunable_weight(tmp_path: Path) -> None:
+    make_run(tmp_path, "adamwprune", "state", 0.9)
+    (line,) = lines_of(tmp_path)
     assert float(line["state_bytes_per_weight"]) == pytest.approx(0.9, abs=0.03)
+    assert float(line["state_end_bytes_per_prunable"]) == pytest.approx(0.93, abs=0.01)
+    assert float(line["state_peak_bytes_per_prunable"]) > 5
+    text = summary.to_markdown(load.load(tmp_path))
+    assert "state at peak, bytes per weight" in text and "state at end, bytes per weight" in text
+
+
+def test_a_mode_of_state_pruning_is_explained_under_the_table(tmp_path: Path) -> None:
+    config = make_run(tmp_path, "adamwprune", "state", 0.9) / "config.yaml"
+    config.write_text(config.read_text() + "mode: lean\n")
+    text = summary.to_markdown(load.load(tmp_path))
+    assert "Mode lean: " in text and "Mode gradual: " not in text
+
+
+def test_a_configuration_is_beaten_by_those_as_accurate_with_no_more_memory(tmp_path: Path) -> None:
+    folder = make_results(tmp_path, [("sgd", "none", 0.0), ("adam", "none", 0.0), ("adamw", "none", 0.0)])
+    for path, accuracy in zip(sorted(folder.glob("*/summary.json")), (98.0, 98.5, 98.0), strict=True):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"final_accuracy": accuracy}))
+    beaten = {line["optimizer"]: line["beaten_by"] for line in lines_of(folder)}
+    assert beaten == {"sgd": "0", "adamw": "0", "adam": "2"}
+
+
+def with_ranking(folder: Path, ranking: str) -> None:
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text() + f"ranking: {ranking}\n")
+
+
+def test_the_ranking_stands_in_table_remarks_and_names_where_runs_differ_in_it(tmp_path: Path) -> None:
+    with_ranking(make_run(tmp_path, "adamw", "magnitude", 0.9), "global")
+    with_ranking(make_run(tmp_path, "adamwprune", "state", 0.9), "layer_adaptive")
+    make_run(tmp_path, "adamw")
+    results = load.load(tmp_path)
+    assert {line["ranking"] for line in lines_of(tmp_path)} == {"", "global", "layer_adaptive"}
+    text = summary.to_markdown(results)
+    assert "| magnitude | 90 | global |" in text
+    assert "Ranking differs: magnitude global, state layer-adaptive" in text
+    assert {group.label for group in results.groups} == {
+        "AdamW dense", "AdamW magnitude, global ranking 90 %", "AdamWPrune state, layer-adaptive ranking 90 %",
+    }  # fmt: skip
+
+
+def test_a_ranking_that_all_runs_share_stands_in_the_remarks_and_in_names_unless_it_is_the_default(
+    tmp_path: Path,
+) -> None:
+    for ranking, label in (("layer_adaptive", "AdamW magnitude 90 %"), ("erk", "AdamW magnitude, ERK ranking 90 %")):
+        with_ranking(make_run(tmp_path / ranking, "adamw", "magnitude", 0.9), ranking)
+        results = load.load(tmp_path / ranking)
+        assert [group.label for group in results.groups] == [label]
+        assert f"Ranking: {'ERK' if ranking == 'erk' else 'layer-adaptive'} in all" in summary.to_markdown(results)
 
 
 def test_sparsity_stands_beside_that_of_all_parameters(tmp_path: Path) -> None:
