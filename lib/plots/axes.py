@@ -22,6 +22,11 @@ def kept(sparsity: Any) -> Any:
     return -np.log10(np.maximum(1 - np.asarray(sparsity, float), 1e-3))
 
 
+def accuracy_position(accuracy: Any) -> Any:
+    """Return an accuracy's place on its axis: the logarithm of the error, down to 0.005 %."""
+    return -np.log10(np.clip(100 - np.asarray(accuracy, float), 0.005, None))
+
+
 def accuracy_axis(axes: Axes, values: Iterable[float], vertical: bool = True, what: str = "test accuracy (%)") -> None:
     """Space accuracies by the logarithm of the error, so that 98 and 99 % stand as far apart as 96 and 98 %.
 
@@ -29,27 +34,24 @@ def accuracy_axis(axes: Axes, values: Iterable[float], vertical: bool = True, wh
     """
     known = [min(max(v, 0.0), 99.99) for v in values if v is not None and math.isfinite(v)]
 
-    def place(v: Any) -> Any:
-        return -np.log10(np.clip(100 - np.asarray(v, float), 0.005, None))
-
     def back(u: Any) -> Any:
         return 100 - 10.0 ** -np.asarray(u, float)
 
     set_scale = axes.set_yscale if vertical else axes.set_xscale
-    set_scale("function", functions=(place, back))
+    set_scale("function", functions=(accuracy_position, back))
     axis = axes.yaxis if vertical else axes.xaxis
     set_label = axes.set_ylabel if vertical else axes.set_xlabel
     set_label(f"{what}, spaced by log error")
     axis.set_minor_locator(NullLocator())
     if not known:
         return
-    low, high = float(place(min(known))), float(place(max(known)))
+    low, high = float(accuracy_position(min(known))), float(accuracy_position(max(known)))
     margin = max(0.06 * (high - low), 0.02)
     low, high = low - margin, high + margin
     (axes.set_ylim if vertical else axes.set_xlim)(float(back(low)), float(back(high)))
     shown: list[float] = []
     for level in _levels_between(float(back(low)), float(back(high))):
-        if not shown or float(place(level)) - float(place(shown[-1])) > 0.075 * (high - low):
+        if not shown or float(accuracy_position(level)) - float(accuracy_position(shown[-1])) > 0.075 * (high - low):
             shown.append(level)
     axis.set_major_locator(FixedLocator(shown))
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.6g}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,28 +41,43 @@ def memory_comparison(results: Results) -> Picture:
     return Picture(name, figure, missing)
 
 
-def _phases(run: RunRecord) -> list[tuple[str, float, float]]:
-    """Stretches of the run's samples by phase, in seconds; short evaluations count to the phase around them."""
-    stretches: list[tuple[str, float, float]] = []
-    origin = None
-    for row in run.samples:
-        time, phase = number(row.get("time")), row.get("phase")
-        if time is None or phase not in PHASES:
-            continue
-        origin = time if origin is None else origin
-        if stretches and stretches[-1][0] == phase:
-            stretches[-1] = (str(phase), stretches[-1][1], time)
-        else:
-            start = stretches[-1][2] if stretches else time
-            if stretches:
-                stretches[-1] = (stretches[-1][0], stretches[-1][1], time)
-                start = time
-            stretches.append((str(phase), start, time))
-    return stretches
+def phases(run: RunRecord) -> list[tuple[str, float, float]]:
+    """Return the stretches of a run as (phase, from, to) in seconds, by its own clock.
+
+    A pruned run's ramp begins and ends at fractions of its planned epochs; when each epoch ended, and how long its
+    training took, stands in its metrics. Nothing where one of these is not recorded.
+    """
+    start, end = number(run.config.get("pruning_start")), number(run.config.get("pruning_end"))
+    planned = number(run.extended_from_epochs) or number(run.config.get("epochs"))
+    spans = _training_spans(run)
+    if run.method == "none" or start is None or end is None or not planned or not spans:
+        return []
+
+    def time_at(epochs: float) -> float:
+        begun, ended = spans[min(int(epochs), len(spans) - 1)]
+        return begun + (ended - begun) * min(epochs - min(int(epochs), len(spans) - 1), 1.0)
+
+    bounds = [0.0, spans[0][0], time_at(start * planned), time_at(end * planned), spans[-1][1]]
+    return [(phase, *span) for phase, span in zip(PHASES, itertools.pairwise(bounds), strict=True) if span[1] > span[0]]
+
+
+def _training_spans(run: RunRecord) -> list[tuple[float, float]]:
+    """When the training of each epoch began and ended, in seconds; evaluation comes after it. Empty if not known."""
+    spans: list[tuple[float, float]] = []
+    over = 0.0  # when the epoch before, with its evaluation, was over
+    for row in run.metrics:
+        time, seconds = number(row.get("time")), number(row.get("epoch_seconds"))
+        if time is None or seconds is None:
+            return []
+        evaluation = number(row.get("evaluation_seconds"))
+        begun = time - seconds - evaluation if evaluation is not None else over or time - seconds
+        spans.append((max(begun, over), max(begun, over) + seconds))
+        over = time
+    return spans
 
 
 def _shade(ax: Axes, run: RunRecord, named: bool) -> None:
-    for phase, start, end in _phases(run):
+    for phase, start, end in phases(run):
         ax.axvspan(start, end, color=PHASE_COLOURS[phase], zorder=0, lw=0)
         if phase != "train":
             ax.axvline(start, color="#8b949e", lw=0.7, zorder=1)
@@ -90,11 +106,9 @@ def memory_timeline(results: Results) -> Picture:
     count = (measure is not None) + with_states
     if not count:
         return Picture(name, None, missing)
-    shaded = next(
-        (run for g in reversed(groups) for run in g.runs if any(r.get("phase") == "ramp" for r in run.samples)), None
-    )
+    shaded = next((run for g in reversed(groups) for run in g.runs[:1] if phases(run)), None)
     if shaded is None:
-        missing.append("No pruned run was sampled: no ramp to mark.")
+        missing.append("No pruned run has recorded when its ramp was: none is marked.")
     else:
         label = next(g.label for g in groups if shaded in g.runs)
         missing.insert(0, f"Shaded: the phases of {label}; each run is its first seed.")

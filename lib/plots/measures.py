@@ -79,6 +79,11 @@ def peak(results: Results) -> MemoryMeasure:
     return ALLOCATOR if results.memory_measure == "allocator_peak" else BY_CATEGORY
 
 
-def states(group: SeedGroup, at_peak: bool = False) -> MeanStd | None:
-    """Return optimizer and pruning state in bytes per prunable weight, at the end of training or at its peak."""
-    return group.state_per_prunable(at_peak)
+def states_at_end(group: SeedGroup) -> MeanStd | None:
+    """Return optimizer and pruning state in bytes per prunable weight at the end of training."""
+    return group.state_per_prunable(at_peak=False)
+
+
+def states_at_peak(group: SeedGroup) -> MeanStd | None:
+    """Return the largest optimizer and pruning state of the run in bytes per prunable weight."""
+    return group.state_per_prunable(at_peak=True)

@@ -49,7 +49,9 @@ def memory_by_category(results: Results) -> Picture:
         missing.append("There is no predicted peak for these runs.")
     else:
         missing.insert(
-            0, "◆ predicted, at the largest training pass of the whole run, of the same categories as the bars."
+            0,
+            "Bars add the peaks of the categories, which come at different moments; ◆ predicted: the same categories "
+            "at the one moment that holds most of them together, so it lies below.",
         )
     unit, scale = style.bytes_unit(sum(peak.values()) for peak in peaks)
     title = "Memory of training by category: bytes counted from the tensors"
@@ -86,7 +88,7 @@ def _states_row(ax: Axes, row: float, group: SeedGroup) -> None:
         return
     states: dict[str, float] = {c: end[c] for c in ("optimizer_state", "pruning_state") if c in end}
     total = _stack(ax, row, states, prunable.mean) / prunable.mean
-    largest = measures.states(group, at_peak=True)
+    largest = measures.states_at_peak(group)
     right = max(total, largest.mean if largest else 0.0)
     if largest and largest.mean > 1.01 * total:
         ax.plot([largest.mean] * 2, [row - 0.36, row + 0.36], color=style.INK, linewidth=1.6)

@@ -23,6 +23,13 @@ def exclusion_note(results: Results) -> list[str]:
     return [f"Not in the means: {sentence_of_names(sentences, 3)}."] if sentences else []
 
 
+def variants_note(results: Results) -> list[str]:
+    """The sentence about variants that a picture of plain runs leaves out; none where there are none."""
+    count = results.variants_left_out
+    which = "1 variant, which stands" if count == 1 else f"{count} variants, which stand"
+    return [f"Left out: {which} in variants.png."] if count else []
+
+
 def with_memory_variants(results: Results) -> tuple[Results, list[str]]:
     """What pictures of memory show: the plain runs, and the variants whose memory is another than theirs.
 
@@ -33,9 +40,9 @@ def with_memory_variants(results: Results) -> tuple[Results, list[str]]:
     keep = {g.key for g in changed}
     left_out = [run for g in results.groups if g.first.variant and g.key not in keep for run in g.runs]
     sentences = exclusion_note(results)
-    if changed and len(changed) < len(variants):
-        alike = len(variants) - len(changed)
-        sentences.insert(0, f"Left out: {alike} variants whose memory is that of the plain runs.")
+    if alike := len(variants) - len(changed):
+        which = "1 variant" if alike == 1 else f"{alike} variants"
+        sentences.insert(0, f"Left out: {which} whose memory is that of the plain runs.")
     return results.without(left_out), sentences
 
 
@@ -50,7 +57,7 @@ def changes_memory(variant: SeedGroup, results: Results) -> bool:
 
 def _held(group: SeedGroup, results: Results) -> list[MeanStd | None]:
     peaks = [figure.peak(group) for figure in (measures.BY_CATEGORY, measures.peak(results))]
-    return [*peaks, measures.states(group, at_peak=True), measures.states(group)]
+    return [*peaks, measures.states_at_peak(group), measures.states_at_end(group)]
 
 
 def _differ(one: MeanStd | None, other: MeanStd | None) -> bool:

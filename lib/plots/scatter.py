@@ -8,10 +8,12 @@ from matplotlib.axes import Axes
 
 from ..results.pareto import pareto_front
 from ..results.records import MeanStd, Results, SeedGroup
-from . import style
-from .axes import accuracy_axis
+from . import run_selection, style
+from .axes import accuracy_axis, accuracy_position
 from .dot_plot import Value
 from .label_placement import name_points
+
+COVERED = 0.012  # of the length of an axis: markers nearer than that cover most of each other
 
 
 def _known(groups: Sequence[SeedGroup], cost: Value) -> list[tuple[SeedGroup, MeanStd, MeanStd]]:
@@ -43,6 +45,32 @@ def scatter(
         style.fit(ax, [paid.mean / scale for _, paid, _ in known])
     stats = [stat for group in groups if (stat := group.stat("final_accuracy"))]
     accuracy_axis(ax, [v for a in stats for v in (a.mean, a.mean - (a.sd or 0), a.mean + (a.sd or 0))])
+
+
+def front_note(groups: Sequence[SeedGroup], cost: Value) -> str:
+    """Return what the title of a scatter plot says of its line: nothing where one configuration beats all others."""
+    return " (line: Pareto front)" if len(_front(_known(groups, cost))) > 1 else ""
+
+
+def overlap_note(groups: Sequence[SeedGroup], *costs: Value) -> list[str]:
+    """Return the sentence that names the points hidden by others in scatter plots over `costs`; none without any."""
+    hidden: dict[str, None] = {}
+    for cost in costs:
+        known = _known(groups, cost)
+        xs = _positions([paid.mean for _, paid, _ in known], smallest=0.02)
+        ys = _positions([float(accuracy_position(accuracy.mean)) for *_, accuracy in known])
+        drawn = sorted(range(len(known)), key=lambda i: (known[i][0].first.optimizer == "adamwprune", i))
+        for order, i in enumerate(drawn):
+            if any(abs(xs[i] - xs[j]) < COVERED and abs(ys[i] - ys[j]) < COVERED for j in drawn[order + 1 :]):
+                hidden[known[i][0].label] = None
+    return [f"Under other points: {run_selection.sentence_of_names(list(hidden))}."] if hidden else []
+
+
+def _positions(values: Sequence[float], smallest: float = 0.0) -> list[float]:
+    """Values as parts of the axis that holds them, which is never shorter than `smallest` of their size."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    span = max(high - low, smallest * abs(high)) or 1.0
+    return [(value - low) / span for value in values]
 
 
 def name_notable(ax: Axes, groups: Sequence[SeedGroup], cost: Value, scale: float = 1.0) -> None:

@@ -213,7 +213,8 @@ def new_figure(
     """A figure of `grid` (rows, columns) panels of `panel` inches; title, facts, legend and notes around them."""
     rows, columns = grid
     width = max(columns * panel[0], 7.5)
-    notes = [f"made by: {recipe(results)}", *run_selection.extended(results), *missing]
+    remarks = [*run_selection.extended(results), *run_selection.variants_note(results)]
+    notes = [f"made by: {recipe(results)}", *remarks, *missing]
     notes = [line for note in notes for line in textwrap.wrap(note, int(width * 14.2))][:10]
     wide = int(width / 1.3)
     if len(legend) > 1 and sum(map(len, legend)) <= wide:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ def _label_ends(ax: Axes, groups: Sequence[SeedGroup]) -> None:
 def _only(results: Results, groups: Sequence[SeedGroup]) -> Results:
     names = {run.name for group in groups for run in group.runs}
     runs = tuple(run for run in results.runs if run.name in names)
-    return Results(results.name, runs, results.environment, overrides=results.overrides)
+    return replace(results, runs=runs, planned=())
 
 
 def model_comparison(results: Results, optimizer: str) -> Picture:
@@ -216,6 +217,6 @@ def _dots(
         margin = max(0.15 * (high - low), 0.1)
         ax.set_xlim(low - margin, min(high + margin, 100.4))
     elif field == "final_sparsity":
-        ax.set_xlim(-2, 108)
+        ax.set_xlim(-9, 108)  # room for the number over 0
     else:
         ax.set_xlim(0, 1.15 * high or 1.0)

@@ -1,4 +1,4 @@
-"""Six panels that say how much memory each configuration trains with and what it gives for it."""
+"""How much memory each configuration trains with, and what accuracy it gives for it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,15 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from ..results.display_names import MIB
+from ..results.pareto import count_beaten_by
 from ..results.records import MeanStd, Results, SeedGroup
 from . import measures, run_selection, style
 from .dot_plot import Value, dots, rows_of
 from .measures import MemoryMeasure
-from .scatter import name_notable, scatter
+from .scatter import front_note, name_notable, overlap_note, scatter
 from .style import Picture
 
 RANKED = 12  # lines of the ranking table
-
-
-def accuracy_per_100_mib(measure: MemoryMeasure) -> Value:
-    """Percent of accuracy for each 100 MiB of the peak, run by run."""
-
-    def of(group: SeedGroup) -> MeanStd | None:
-        pairs = [(run.final_accuracy, measure.peak_of(run)) for run in group.complete_runs]
-        return MeanStd.of(a / (m / (100 * MIB)) for a, m in pairs if a is not None and m)
-
-    return of
 
 
 def memory_over_adamwprune(results: Results, measure: MemoryMeasure) -> Value | None:
@@ -43,6 +34,7 @@ def memory_over_adamwprune(results: Results, measure: MemoryMeasure) -> Value | 
 
 
 def training_memory_comparison(results: Results) -> Picture:
+    """Memory in mean and at its peak, state, the distance to AdamWPrune, and which configuration nothing beats."""
     name = "training_memory_comparison"
     results, missing = run_selection.with_memory_variants(results)
     measure = measures.training(results)
@@ -56,28 +48,24 @@ def training_memory_comparison(results: Results) -> Picture:
     title = f"Memory of training: {measure.name}"
     size = (6.4, max(2.9, 0.95 + 0.235 * len(rows_of(groups))))
     legend = style.legend_entries(groups, results, points=True)
+    if len(groups) == 1:
+        missing.insert(0, "One configuration: there is nothing to compare it with.")
+        figure, axes = style.new_figure(title, results, (1, 2), size, legend, missing)
+        _mean_and_peak(axes[0], axes[1], groups, results, measure, unit, scale)
+        return Picture(name, figure, missing)
+    missing += overlap_note(groups, measure.peak)
     figure, axes = style.new_figure(title, results, (3, 2), size, legend, missing)
-    mean, peak, efficiency, difference, cloud, table = axes
-    dots(mean, groups, results, measure.mean, f"mean memory ({unit}), {measure.axis}", scale)
-    dots(peak, groups, results, measure.peak, f"peak memory ({unit}), {measure.axis}", scale)
-    dots(
-        efficiency,
-        groups,
-        results,
-        accuracy_per_100_mib(measure),
-        "test accuracy (%) per 100 MiB of peak memory",
-        digits=1,
-    )
+    mean, peak, state, difference, cloud, table = axes
+    _mean_and_peak(mean, peak, groups, results, measure, unit, scale)
+    dots(state, groups, results, measures.states_at_peak, "optimizer + pruning state (bytes per prunable weight)")
     label = "mean memory above AdamWPrune's (%)"
     dots(difference, groups, results, versus or (lambda _: None), label, digits=1, absent="nothing to compare")
     difference.axvline(0, color=style.INK, linewidth=1, zorder=2)
     scatter(cloud, groups, results, measure.peak, f"peak memory ({unit})", scale)
-    headings = (
-        "Mean over training", "Peak", "Accuracy for memory", "Against AdamWPrune at the same sparsity",
-        "Accuracy against peak memory (line: Pareto front)", "Ranking by accuracy per 100 MiB",
-    )  # fmt: skip
-    for ax, heading in zip(axes, headings, strict=True):
-        ax.set_title(heading)
+    state.set_title("State at its peak, counted from the tensors")
+    difference.set_title("Against AdamWPrune at the same sparsity")
+    cloud.set_title(f"Accuracy against peak memory{front_note(groups, measure.peak)}")
+    table.set_title("Ranking: accuracy at equal or less memory")
     for ax in (peak, difference):
         ax.set_yticklabels([])
     _ranking(table, groups, measure, unit, scale)
@@ -85,23 +73,38 @@ def training_memory_comparison(results: Results) -> Picture:
     return Picture(name, figure, missing)
 
 
+def _mean_and_peak(
+    mean: Axes, peak: Axes, groups: Sequence[SeedGroup], results: Results, measure: MemoryMeasure, unit: str,
+    scale: float,
+) -> None:  # fmt: skip
+    dots(mean, groups, results, measure.mean, f"mean memory ({unit}), {measure.axis}", scale)
+    dots(peak, groups, results, measure.peak, f"peak memory ({unit}), {measure.axis}", scale)
+    mean.set_title("Mean over training")
+    peak.set_title("Peak")
+    peak.set_yticklabels([])
+
+
 def _ranking(ax: Axes, groups: Sequence[SeedGroup], measure: MemoryMeasure, unit: str, scale: float) -> None:
-    """The best RANKED configurations as lines of text; AdamWPrune's stand in bold."""
-    value = accuracy_per_100_mib(measure)
-    scored = [(stat.mean, group) for group in groups if (stat := value(group))]
-    ranked = sorted(scored, key=lambda pair: -pair[0])
+    """The RANKED configurations that the fewest others beat, as lines of text; AdamWPrune's stand in bold.
+
+    One beats another if it is at least as accurate with no more memory. Accuracy per 100 MiB is told of a GPU alone:
+    elsewhere the memory is mostly activations, which no optimizer changes.
+    """
+    known = [(g, a, p) for g in groups if (a := g.stat("final_accuracy")) and (p := measure.peak(g))]
+    beaten = count_beaten_by([(peak.mean, accuracy.mean) for _, accuracy, peak in known])
+    ranked = sorted(zip(beaten, known, strict=True), key=lambda line: (line[0], -line[1][1].mean))
+    on_gpu = measure.key in ("process_mib", "device_used_mib")
     ax.axis("off")
-    columns = (
-        (0.0, "left", "#"), (0.05, "left", "configuration"), (0.7, "right", "accuracy %"),
-        (0.84, "right", f"peak {unit}"), (1.0, "right", "per 100 MiB"),
-    )  # fmt: skip
+    columns = [(0.0, "left", "beaten by"), (0.11, "left", "configuration"), (0.74, "right", "accuracy %")]
+    columns += [(0.86 if on_gpu else 1.0, "right", f"peak {unit}")]
+    columns += [(1.0, "right", "per 100 MiB")] if on_gpu else []
     height = 1 / (min(max(len(ranked), 6), RANKED) + 1.5)
     for x, side, text in columns:
         ax.text(x, 1 - height / 2, text, ha=side, va="center", fontsize=8.5, color=style.FAINT, transform=ax.transAxes)
-    for place, (score, group) in enumerate(ranked[:RANKED], 1):
-        accuracy, peak = group.stat("final_accuracy"), measure.peak(group)
-        assert accuracy and peak
-        texts = (str(place), _short(group.label), accuracy.text(), f"{peak.mean / scale:,.2f}", f"{score:,.1f}")
+    for place, (count, (group, accuracy, peak)) in enumerate(ranked[:RANKED], 1):
+        texts = [str(count), _short(group.label), accuracy.text(), f"{peak.mean / scale:,.2f}"]
+        if on_gpu:
+            texts.append(f"{accuracy.mean / (peak.mean / (100 * MIB)):,.1f}")
         weight = "bold" if group.first.optimizer == "adamwprune" else "normal"
         for (x, side, _), text in zip(columns, texts, strict=True):
             y = 1 - height * (place + 0.5)

@@ -34,7 +34,7 @@ SUMMARY = (
 )  # fmt: skip
 METRICS = (
     "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "validation_accuracy", "sparsity",
-    "epoch_seconds", "time",
+    "epoch_seconds", "evaluation_seconds", "time",
 )  # fmt: skip
 
 

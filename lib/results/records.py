@@ -268,6 +268,7 @@ class Results:
     path: Path | None = None
     planned: tuple[str, ...] = ()  # run ids of the matrix, where it is known
     overrides: dict[str, Any] = field(default_factory=dict)  # the NAME=value it was started with
+    variants_left_out: int = 0  # configurations that `without_variants` has taken out
     chosen_by: str = ""  # `defconfig-NAME`, `menuconfig` or a YAML file; unknown in folders of older versions
 
     @property
@@ -295,7 +296,9 @@ class Results:
 
     def without_variants(self) -> Results:
         """The same without variants."""
-        return self.without(run for run in self.runs if run.variant)
+        variants = [group for group in self.groups if group.first.variant]
+        plain = self.without(run for group in variants for run in group.runs)
+        return replace(plain, variants_left_out=len(variants))
 
     @cached_property
     def groups(self) -> list[SeedGroup]:

@@ -23,9 +23,10 @@ from lib.plots import (
     style,
     training_memory,
 )
+from lib.plots.style import plot_style
 from lib.results import load, plot_data
 from lib.results.records import Results, RunRecord
-from tests.helpers.fake_results import PARAMETERS, compare_matrix, make_results, make_study, samples_of
+from tests.helpers.fake_results import PARAMETERS, START, compare_matrix, make_results, make_run, make_study, samples_of
 
 
 def small(folder: Path) -> Results:
@@ -194,3 +195,53 @@ def test_a_long_command_in_capitals_leaves_no_picture(study: Path) -> None:
         picture.png()
         (notes,) = [text for text in picture.figure.texts if text.get_text().startswith("made by")]
         assert notes.get_window_extent().x1 <= picture.figure.bbox.x1
+
+
+def test_the_ramp_is_shaded_by_the_runs_own_clock_and_not_by_samples(tmp_path: Path) -> None:
+    """Epochs of 2 seconds and half a second of evaluation from second 1 on, sampled far too late."""
+    folder = make_run(tmp_path, "adamwprune", "state", 0.9, epochs=10)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        row |= {"time": START + 1 + 2.5 * row["epoch"], "epoch_seconds": 2.0, "evaluation_seconds": 0.5}
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run,) = small(tmp_path).runs
+    assert gpu_memory.phases(run) == [
+        ("startup", 0.0, 1.0), ("train", 1.0, 3.5), ("ramp", 3.5, 16.0), ("finetune", 16.0, 25.5),
+    ]  # fmt: skip
+
+
+def test_points_that_others_cover_are_named(tmp_path: Path) -> None:
+    folder = make_results(tmp_path, [("adam", "none", 0.0), ("adamw", "none", 0.0), ("sgd", "none", 0.0)], epochs=2)
+    for path, accuracy in zip(sorted(folder.glob("*/summary.json")), (98.0, 98.0, 97.0), strict=True):
+        change(path, final_accuracy=accuracy)
+    picture = memory_vs_accuracy.memory_vs_accuracy(small(folder))
+    assert "Under other points: Adam dense." in picture.missing
+
+
+def test_a_line_is_announced_only_where_there_is_one(tmp_path: Path) -> None:
+    folder = make_results(tmp_path, [("adamw", "none", 0.0), ("sgd", "none", 0.0)], epochs=2)
+    for path, accuracy in zip(sorted(folder.glob("*/summary.json")), (97.0, 98.0), strict=True):
+        change(path, final_accuracy=accuracy)
+    with plot_style():
+        picture = memory_vs_accuracy.memory_vs_accuracy(small(folder))
+    assert picture.figure is not None
+    assert [ax.get_title("left") for ax in picture.figure.axes] == ["Peak of training", "State held at the end"]
+
+
+def test_one_configuration_has_no_panels_of_comparison(tmp_path: Path) -> None:
+    picture = training_memory.training_memory_comparison(small(make_results(tmp_path, [("adamw", "none", 0.0)])))
+    assert picture.figure is not None and len(picture.figure.axes) == 2
+
+
+def test_the_ranking_is_by_accuracy_at_equal_or_less_memory(tmp_path: Path) -> None:
+    folder = make_results(tmp_path, [("adamw", "none", 0.0), ("sgd", "none", 0.0), ("sgd", "movement", 0.5)], epochs=2)
+    for path, accuracy in zip(sorted(folder.glob("*/summary.json")), (98.0, 97.0, 97.5), strict=True):
+        change(path, final_accuracy=accuracy)
+    with plot_style():
+        picture = training_memory.training_memory_comparison(small(folder))
+    assert picture.figure is not None
+    table = picture.figure.axes[5]
+    assert "equal or less memory" in table.get_title("left")
+    texts = [text.get_text() for text in table.texts]
+    assert "per 100 MiB" not in texts, "no ratio of accuracy to memory that is mostly activations"
+    assert [t for t in texts if "dense" in t or "movement" in t] == ["AdamW dense", "SGD dense", "SGD movement 50 %"]
