@@ -13,6 +13,7 @@ from contextvars import ContextVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 Table = Callable[[torch.device], Tensor]
 
@@ -24,8 +25,8 @@ class Host:
         self._tables: dict[tuple[Table, torch.device], Tensor] = {}
 
     def can_read(self, tensor: Tensor) -> bool:
-        """Return whether code of the CPU may read the memory of ``tensor`` directly."""
-        return tensor.device.type == "cpu"
+        """Return whether code of the CPU may read the memory of ``tensor`` directly. A mere wrapper has none."""
+        return tensor.device.type == "cpu" and not is_traceable_wrapper_subclass(tensor)
 
     def table(self, build: Table, device: torch.device) -> Tensor:
         """Return the constant ``build(device)``, made at the first call and kept."""

@@ -16,6 +16,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 BLOCK = 1024  # weights that one program handles
 # Rows of the table of addresses that all programs read; it has one column for each tensor. First the addresses of
@@ -114,6 +115,8 @@ def _scaled_update(table, decay, max_step, columns: tl.constexpr, block: tl.cons
 
 def supports(*tensors: Tensor) -> bool:
     """Return whether the kernels accept these tensors: float32, all on one GPU for which Triton can compile."""
+    if any(map(is_traceable_wrapper_subclass, tensors)):  # as DTensor: they have no memory of their own
+        return False
     first = tensors[0].device
     return all(t.is_cuda and t.dtype == torch.float32 and t.device == first for t in tensors) and _compiles(first)
 

@@ -167,6 +167,7 @@ class AdamWPrune(Optimizer):
             self.param_groups.pop()
             raise
 
+    @torch.compiler.disable  # traced, the schedule and the compact states would be taken for constants
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """Take one optimizer step, and prune if the schedule says so.
@@ -179,8 +180,9 @@ class AdamWPrune(Optimizer):
 
         Raises:
             NotFinite: a score is NaN or infinite at a mask update, so that weights cannot be ranked.
-            RuntimeError: a gradient is sparse.
+            RuntimeError: a gradient is sparse, or the step is being captured in a CUDA graph.
         """
+        checks.check_not_capturing()
         loss = None
         if closure is not None:
             with torch.enable_grad():

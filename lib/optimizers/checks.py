@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..pruning import masks
 
@@ -54,6 +55,12 @@ def check_floating(group: dict[str, Any]) -> None:
 
 def check_prunable(weight: Tensor, group: dict[str, Any]) -> None:
     """Raise ValueError, naming the tensor, if it cannot be pruned."""
+    if is_traceable_wrapper_subclass(weight):
+        reason = (
+            f"is a {type(weight).__name__}, and only plain tensors are pruned: train with DistributedDataParallel "
+            "instead of FSDP, or"
+        )
+        raise ValueError(f"{label(weight, group)} {reason} put it into a parameter group with prunable=False")
     if not weight.is_floating_point():
         reason = f"is {weight.dtype}, and only floating point weights are ranked"
     elif weight.dim() == 0:
@@ -69,6 +76,12 @@ def check_dense_gradient(weight: Tensor, group: dict[str, Any]) -> None:
     """Raise RuntimeError, naming the tensor, if its gradient is sparse, as torch's AdamW does."""
     if weight.grad is not None and weight.grad.layout != torch.strided:
         raise RuntimeError(f"AdamWPrune does not support sparse gradients, but that of {label(weight, group)} is one")
+
+
+def check_not_capturing() -> None:
+    """Raise RuntimeError within the capture of a CUDA graph: a replayed step would not follow the schedule."""
+    if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError("AdamWPrune.step() cannot be captured in a CUDA graph; call it outside of the graph")
 
 
 def label(weight: Tensor, group: dict[str, Any]) -> str:
