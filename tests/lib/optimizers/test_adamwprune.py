@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import copy
-from itertools import pairwise
-from typing import Any
 
 import pytest
 import torch
@@ -12,36 +10,7 @@ from torch import nn
 
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning import masks
-
-
-def net(sizes: tuple[int, ...] = (13, 16, 10, 3)) -> nn.Sequential:
-    torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for before, after in pairwise(sizes):
-        layers += [nn.Linear(before, after), nn.Tanh()]
-    return nn.Sequential(*layers)
-
-
-def set_gradients(model: nn.Module, step: int) -> None:
-    """Random gradients, so that a reference model can be given the very same ones."""
-    generator = torch.Generator().manual_seed(step)
-    for weight in model.parameters():
-        weight.grad = torch.empty_like(weight).copy_(torch.randn(weight.shape, generator=generator))
-
-
-def run(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
-    for step in steps:
-        set_gradients(model, step)
-        optimizer.step()
-
-
-def prune(model: nn.Module, **settings: Any) -> AdamWPrune:
-    defaults: dict[str, Any] = {"lr": 0.01, "sparsity": 0.8, "start_step": 2, "end_step": 20, "update_interval": 3}
-    return AdamWPrune(model.parameters(), **(defaults | settings))
-
-
-def assert_equal(first: nn.Module, second: nn.Module) -> None:
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+from tests.helpers.small_nets import assert_equal, net, prune, run, set_gradients
 
 
 @pytest.mark.parametrize("way", [{"foreach": False}, {"foreach": True}, {"fused": True}])

@@ -10,7 +10,7 @@ from torch import nn
 
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning import CubicSchedule
-from tests.lib.optimizers.test_adamwprune import assert_equal, net, run
+from tests.helpers.small_nets import assert_equal, net, run
 
 MODES = ("gradual", "lean", "dynamic")
 PRUNED: dict[str, Any] = {"sparsity": 0.5, "end_step": 6, "update_interval": 2}

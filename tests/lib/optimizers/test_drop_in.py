@@ -11,7 +11,7 @@ from torch import nn
 
 from lib.kernels.host import Host, use
 from lib.optimizers.adamwprune import AdamWPrune
-from tests.lib.optimizers.test_adamwprune import assert_equal, net, prune, run, set_gradients
+from tests.helpers.small_nets import assert_equal, net, prune, run, set_gradients
 
 
 def test_two_groups_may_differ_in_what_is_pruned() -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning import masks
-from tests.lib.optimizers.test_adamwprune import assert_equal, net, prune, run, set_gradients
+from tests.helpers.small_nets import assert_equal, net, prune, run, set_gradients
 
 
 def lean(model: nn.Module, **settings: Any) -> AdamWPrune:

@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from lib.optimizers.adamwprune import AdamWPrune
-from tests.lib.optimizers.test_adamwprune import assert_equal, net, prune, run
+from tests.helpers.small_nets import assert_equal, net, prune, run
 
 Change = Callable[[dict[str, Any]], object]
 

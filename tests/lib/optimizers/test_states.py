@@ -14,7 +14,7 @@ from torch import nn
 from lib.optimizers.adamwadv import AdamWAdv
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.optimizers.adamwspam import AdamWSpam
-from tests.lib.optimizers.test_adamwprune import assert_equal, net, prune, run, set_gradients
+from tests.helpers.small_nets import assert_equal, net, prune, run, set_gradients
 
 
 @pytest.mark.parametrize(
