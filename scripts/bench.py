@@ -4,92 +4,87 @@
 usage: bench.py [--compare OLD.json] [--rounds N] [--device cpu|cuda] [PART ...]
 
 PART is `optimizer`, `training`, `loop`, `precision`, `start` or `growth`; all by default. A ratio is the time over that
-of the first alternative: below 1 is faster.
+of the first alternative: below 1 is faster. The file grows with each comparison: Ctrl-C keeps what was measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import importlib
 import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lib.config.command import INTERRUPTED, run_command
+from lib.config.errors import CommandError
 from lib.results.text_table import print_table
-from lib.storage.files import write_atomic
 
-#: What can be measured, and the module of scripts/benchmarks that does it.
-PARTS = {
-    "optimizer": "optimizer",
-    "training": "training",
-    "loop": "training_loop",
-    "precision": "precision",
-    "start": "startup",
-    "growth": "scaling",
-}
+PARTS = ("optimizer", "training", "loop", "precision", "start", "growth")
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    return run_command(lambda: bench(args))
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Measure and show the parts that are asked for; return the exit code."""
+    old = read(args.compare) if args.compare else None
+    import torch
+
+    from lib.plots import scaling
+    from scripts.benchmarks.session import Session
+
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise CommandError("--device cuda: torch sees no GPU")
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    session = Session(ROOT / "results" / f"bench-{time.strftime('%Y%m%d-%H%M%S')}.json", device, args.rounds)
+    finished = session.measure(args.parts or PARTS)
+    if session.result["rows"]:
+        scaling.draw(session.result, str(session.path.with_suffix(".png")))
+        show(session.result, old)
+        print(f"\n{'written to' if finished else 'interrupted; kept in'} {session.path.relative_to(ROOT)}")
+    else:
+        print("interrupted before anything was measured", file=sys.stderr)
+    return 0 if finished else INTERRUPTED
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line; a wrong one ends the program with code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--compare", type=Path, metavar="OLD.json")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--device", choices=("cpu", "cuda"))
     parser.add_argument("parts", nargs="*", metavar="PART")
-    arguments = parser.parse_args(argv)
-    unknown = set(arguments.parts) - set(PARTS)
-    if unknown:
+    args = parser.parse_args(argv)
+    if unknown := set(args.parts) - set(PARTS):
         parser.error(f"unknown part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    if arguments.rounds < 1:
-        parser.error(f"--rounds {arguments.rounds}: at least 1 is expected")
+    if args.rounds < 1:
+        parser.error(f"--rounds {args.rounds}: at least 1 is expected")
+    return args
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read the file of an earlier call."""
     try:
-        old = json.loads(arguments.compare.read_text()) if arguments.compare else None
+        result = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        parser.error(f"cannot read {arguments.compare}: {error}")
-    import torch
-
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: torch sees no GPU")
-    result = measure(arguments.parts or list(PARTS), arguments.rounds, arguments.device)
-    path = ROOT / "results" / f"bench-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    path.parent.mkdir(exist_ok=True)
-    write_atomic(path, json.dumps(result, indent=1) + "\n")
-    from lib.plots import scaling
-
-    scaling.draw(result, str(path.with_suffix(".png")))
-    show(result, old)
-    print(f"\nwritten to {path.relative_to(ROOT)}")
-    return 0
+        raise CommandError(f"cannot read {path}: {error}") from None
+    if not isinstance(result, dict) or not isinstance(result.get("rows"), list):
+        raise CommandError(f"{path} is no file of this command")
+    return result
 
 
-def measure(parts: list[str], rounds: int, wanted: str | None) -> dict:
-    import torch
-
-    device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
-    threads = torch.get_num_threads()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {threads} threads"
-    rows = []
-    for part in parts:
-        rows += importlib.import_module(f"scripts.benchmarks.{PARTS[part]}").measure(device, rounds)
-        torch.set_num_threads(threads)  # a run sets its own
-    return {
-        "device": name,
-        "torch": torch.__version__,
-        "rounds": rounds,
-        "rows": [dataclasses.asdict(row) for row in rows],
-    }
-
-
-def show(result: dict, old: dict | None) -> None:
-    """A table; with older figures beside them where the same was measured then."""
-    before = {(row["part"], row["name"]): row["ratio"] for row in (old or {}).get("rows", [])}
+def show(result: dict[str, Any], old: dict[str, Any] | None) -> None:
+    """Print a table; with the older ratios beside the new ones where the same was measured then."""
     print(
         f"{result['device']}, torch {result['torch']}, {result['rounds']} rounds; ratio = time over that of the first"
     )
+    before = {(row.get("part"), row.get("name")): row.get("ratio") for row in (old or {}).get("rows", [])}
     headings = ["what", "alternative", "ms", "ratio", "least", "greatest", "images/s"]
     headings += ["ratio before"] if old else []
     rows = []
@@ -105,4 +100,4 @@ def show(result: dict, old: dict | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -27,8 +26,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.config.command import run_command
+from lib.config.errors import CommandError
 from lib.monitor.watch import Options, watch
-from lib.storage.terminal import accept_any_encoding, visible
+from lib.storage.terminal import visible
 
 #: Options that leave most others nothing to do, and those that they go with.
 ALONE = {
@@ -41,24 +42,16 @@ ALONE = {
 
 def main(argv: list[str] | None = None, nvml: Any = None) -> int:
     """Run the tool and return the exit code; `nvml` may stand in for the NVIDIA driver."""
-    accept_any_encoding()
     args = parse(argv)
-    if sentence := missing_folder(args):
-        print(visible(f"gputop: {sentence}"), file=sys.stderr)
-        return 2
-    try:
-        if args.summary or args.compare or args.plot:
-            return read_back(args)
-        return watch(Options(**{field.name: getattr(args, field.name) for field in fields(Options)}), nvml)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # `gputop --json | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        message = f"{error.filename}: {error.strerror}" if error.filename else error
-        print(visible(f"gputop: {message}"), file=sys.stderr)
-        return 2
+    return run_command(lambda: gputop(args, nvml))
+
+
+def gputop(args: argparse.Namespace, nvml: Any) -> int:
+    """Show or record what happens now, or read recordings back."""
+    check_folders(args)
+    if args.summary or args.compare or args.plot:
+        return read_back(args)
+    return watch(Options(**{field.name: getattr(args, field.name) for field in fields(Options)}), nvml)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -92,13 +85,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def missing_folder(args: argparse.Namespace) -> str | None:
-    """Return a sentence about a folder that is named and not there; None where all are."""
+def check_folders(args: argparse.Namespace) -> None:
+    """Raise CommandError unless the folders that are named are there."""
     if not args.root.is_dir():
-        return f"--root {args.root}: there is no such folder"
+        raise CommandError(f"gputop: --root {args.root}: there is no such folder")
     if args.output and not args.output.parent.is_dir():
-        return f"{args.output}: there is no folder {args.output.parent}"
-    return None
+        raise CommandError(f"gputop: {args.output}: there is no folder {args.output.parent}")
 
 
 def positive(text: str) -> float:
@@ -122,7 +114,7 @@ def read_back(args: argparse.Namespace) -> int:
             raise OSError(f"{args.plot}: no samples to draw")
         picture = args.output or args.plot.with_suffix(".png")
         draw(loaded[0][0], picture, str(args.plot))
-        print(picture)
+        print(visible(str(picture)))
         return 0
     summaries = [summary.summarize(*samples) for samples in loaded]
     result: Any = summary.compare(*summaries) if args.compare else summaries[0]

@@ -1,1 +1,1 @@
-"""What `make bench` measures: one module per part, each with `measure(quick) -> list[Row]`."""
+"""Measure what `make bench` shows: one module per part, each with `measure(device, rounds)`, which yields events."""

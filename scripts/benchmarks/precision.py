@@ -1,4 +1,4 @@
-"""A training step of ResNet-18 in each number format and memory layout."""
+"""Time a training step of ResNet-18 in each number format and memory layout."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from torch.nn import functional as F
 
 from resnet18.model import ResNet18
-from scripts.benchmarks.interleaved import Row, time_interleaved
+from scripts.benchmarks.interleaved import Events, time_interleaved
 
 BATCH = 128
 
 
-def measure(device: torch.device, rounds: int) -> list[Row]:
+def measure(device: torch.device, rounds: int) -> Events:
     ways = {
         "fp32": (torch.float32, torch.contiguous_format),
         "fp32, channels_last": (torch.float32, torch.channels_last),
@@ -21,7 +21,7 @@ def measure(device: torch.device, rounds: int) -> list[Row]:
         "bf16, channels_last": (torch.bfloat16, torch.channels_last),
     }
     calls = {name: _step(device, dtype, layout) for name, (dtype, layout) in ways.items()}
-    return time_interleaved(f"step of ResNet-18, batch {BATCH}", calls, max(rounds // 5, 2))
+    yield from time_interleaved(f"step of ResNet-18, batch {BATCH}", calls, max(rounds // 5, 2))
 
 
 def _step(device: torch.device, dtype: torch.dtype, layout: torch.memory_format) -> Callable[[], None]:

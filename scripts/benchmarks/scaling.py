@@ -1,4 +1,4 @@
-"""How cost grows: an epoch with batch size, width and images; tables and pictures with the number of runs."""
+"""Time how cost grows: an epoch with batch size, width and images; tables and pictures with the number of runs."""
 
 from __future__ import annotations
 
@@ -20,29 +20,27 @@ from lib.results.load import load
 from lib.results.summary import write_summary
 from lib.storage.run_dir import RunDir
 from lib.training.trainer import Training, train
-from scripts.benchmarks.interleaved import Row, time_interleaved
+from scripts.benchmarks.interleaved import Events, time_interleaved
 from scripts.benchmarks.training_loop import MODELS, small_config
 
 BATCHES, WIDTHS, IMAGES, RUNS = (64, 128, 256, 512), (8, 16, 32), (1024, 2048, 4096), (10, 100, 1000)
 
 
-def measure(device: torch.device, rounds: int) -> list[Row]:
+def measure(device: torch.device, rounds: int) -> Events:
     few = max(rounds // 5, 2)
     lenet5, resnet18 = (small_config(model, device) for model in MODELS)
     lenet5 = replace(lenet5, train_images=4096)
-    return [
-        *_epochs("LeNet-5, 4,096 images: batch", lenet5, "batch_size", BATCHES, few),
-        *_epochs("LeNet-5, batch 128: images", replace(lenet5, batch_size=128), "train_images", IMAGES, few),
-        *_epochs("ResNet-18, 1,024 images, batch 128: width", resnet18, "width", WIDTHS, few),
-        *_tables(device, few),
-    ]
+    yield from _epochs("LeNet-5, 4,096 images: batch", lenet5, "batch_size", BATCHES, few)
+    yield from _epochs("LeNet-5, batch 128: images", replace(lenet5, batch_size=128), "train_images", IMAGES, few)
+    yield from _epochs("ResNet-18, 1,024 images, batch 128: width", resnet18, "width", WIDTHS, few)
+    yield from _tables(device, few)
 
 
-def _epochs(what: str, config: RunConfig, field: str, values: tuple[int, ...], rounds: int) -> list[Row]:
-    """Training epochs that differ in one field."""
+def _epochs(what: str, config: RunConfig, field: str, values: tuple[int, ...], rounds: int) -> Events:
+    """Time training epochs that differ in one field."""
     with contextlib.ExitStack() as stack:
         calls = {f"{value:,}": stack.enter_context(_epoch(config.changed(**{field: value}))) for value in values}
-        return time_interleaved(f"epoch of {what}", calls, rounds)
+        yield from time_interleaved(f"epoch of {what}", calls, rounds)
 
 
 @contextlib.contextmanager
@@ -58,8 +56,8 @@ def _epoch(config: RunConfig) -> Iterator[Callable[[], None]]:
         yield epoch
 
 
-def _tables(device: torch.device, rounds: int) -> list[Row]:
-    """Table, pictures and report of results folders of so many runs, which are copies of one run."""
+def _tables(device: torch.device, rounds: int) -> Events:
+    """Time table, pictures and report of results folders of so many runs, which are copies of one run."""
     with tempfile.TemporaryDirectory() as temporary, contextlib.redirect_stdout(io.StringIO()):
         run = Path(temporary) / "run"
         run.mkdir()
@@ -72,14 +70,12 @@ def _tables(device: torch.device, rounds: int) -> list[Row]:
             calls["table"][f"{count:,}"] = lambda folder=folder: write_summary(load(folder))  # type: ignore[misc]
             calls["pictures"][f"{count:,}"] = lambda folder=folder: from_results(folder, None)  # type: ignore[misc]
             calls["report"][f"{count:,}"] = lambda folder=folder: build(folder)  # type: ignore[misc]
-        few = max(rounds // 2, 1)
-        return [
-            row for name, these in calls.items() for row in time_interleaved(f"{name} of a matrix: runs", these, few)
-        ]
+        for name, alternatives in calls.items():
+            yield from time_interleaved(f"{name} of a matrix: runs", alternatives, max(rounds // 2, 1))
 
 
 def _copies(run: Path, folder: Path, count: int, device: torch.device) -> Path:
-    """A results folder of a comparison: five optimizers, dense and three sparsities of two methods, many seeds."""
+    """Make a results folder of a comparison: five optimizers, dense and three sparsities of two methods, many seeds."""
     axes = [
         (optimizer, method, sparsity)
         for optimizer in ("sgd", "adam", "adamw", "adamwadv", "adamwspam")

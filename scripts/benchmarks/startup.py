@@ -1,4 +1,4 @@
-"""How long the tools and a run need to start, as whole processes."""
+"""Time how long the tools and a run need to start, as whole processes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from scripts.benchmarks.interleaved import Row, time_interleaved
+from scripts.benchmarks.interleaved import Events, time_interleaved
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def measure(device: torch.device, rounds: int) -> list[Row]:
+def measure(device: torch.device, rounds: int) -> Events:
     few = max(rounds // 4, 2)
     script = [sys.executable, str(ROOT / "scripts/kconfig.py")]
     tools = {
@@ -23,6 +23,7 @@ def measure(device: torch.device, rounds: int) -> list[Row]:
         "make list-defconfigs": [*script, "list-defconfigs"],
         "make help": ["make", "-C", str(ROOT), "help"],
     }
+    yield from time_interleaved("start of a tool", {name: _process(command) for name, command in tools.items()}, few)
     with tempfile.TemporaryDirectory() as folder:
         # one step of one epoch on a few images drawn by the program, without a monitor
         train = [sys.executable, str(ROOT / "lenet5/train.py"), "--dataset", "synthetic", "--train-images", "256"]
@@ -32,12 +33,12 @@ def measure(device: torch.device, rounds: int) -> list[Row]:
             "import torch": _process([sys.executable, "-c", "import torch"]),
             "a run of one step, with its evaluation": lambda: _process([*train, f"{folder}/{next(runs)}"])(),
         }
-        rows = time_interleaved("start of a run", calls, few)
-    return time_interleaved("start of a tool", {name: _process(command) for name, command in tools.items()}, few) + rows
+        yield from time_interleaved("start of a run", calls, few)
 
 
 def _process(command: list[str]) -> Callable[[], None]:
     def run() -> None:
-        subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        # in a session of its own: Ctrl-C is for the benchmark, which ends its child without a traceback
+        subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
 
     return run

@@ -1,4 +1,4 @@
-"""A training step of ResNet-18 as the harness takes it: the passes alone, each optimizer's step, the whole loop."""
+"""Time a training step of ResNet-18 as the harness takes it: passes alone, each optimizer's step, the whole loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lib.storage.run_dir import RunDir
 from lib.training.build import build_optimizer
 from lib.training.trainer import Training
 from resnet18.train import build_model
-from scripts.benchmarks.interleaved import Row, time_interleaved
+from scripts.benchmarks.interleaved import Events, time_interleaved
 from scripts.benchmarks.training_loop import small_config
 
 Batch = tuple[Tensor, Tensor]  # images and labels
@@ -26,17 +26,16 @@ STEPS = {"cpu": 4, "cuda": 20}
 BATCHES = {"cpu": (128,), "cuda": (128, 512)}
 
 
-def measure(device: torch.device, rounds: int) -> list[Row]:
-    rows, usual, steps = [], small_config("resnet18", device), STEPS[device.type]
+def measure(device: torch.device, rounds: int) -> Events:
+    usual, steps = small_config("resnet18", device), STEPS[device.type]
     for batch in BATCHES[device.type]:
         images = min(steps, 5000 // batch) * batch  # there are 5,000 synthetic ones
         config = replace(usual, batch_size=batch, train_images=images, compile="auto")
-        rows += _steps(config, max(rounds // 2, 3))
-    return rows
+        yield from _steps(config, max(rounds // 2, 3))
 
 
-def _steps(config: RunConfig, rounds: int) -> list[Row]:
-    """All optimizers train one model in turn, so that it is compiled once."""
+def _steps(config: RunConfig, rounds: int) -> Events:
+    """Time all optimizers on one model in turn, so that it is compiled once."""
     with tempfile.TemporaryDirectory() as folder:
         training = Training(config, RunDir(Path(folder)), build_model, None, lambda line: None)
         training.measure_activations_and_compile()
@@ -47,11 +46,11 @@ def _steps(config: RunConfig, rounds: int) -> list[Row]:
         setup = training.setup
         way = f"{setup.precision}, {'compiled' if setup.compiled else 'eager'}"
         part = f"{len(batches)} steps of ResNet-18, width {config.setting('width')}, batch {config.batch_size}, {way}"
-        return time_interleaved(part, calls, rounds, images=config.train_images)
+        yield from time_interleaved(part, calls, rounds, images=config.train_images)
 
 
 def _others(training: Training, batches: list[Batch]) -> dict[str, torch.optim.Optimizer]:
-    """The other optimizers of the menus, on the parameters of this model; AdamWPrune at its final sparsity too."""
+    """Return the other optimizers of the menus on the parameters of this model, and AdamWPrune at a final sparsity."""
     found: dict[str, torch.optim.Optimizer] = {}
     for name in ("sgd", "adam", "adamwadv", "adamwspam", "adamwprune"):
         config = small_config("resnet18", training.device, name)

@@ -1,4 +1,4 @@
-"""What the training loop costs beyond the bare forward pass, backward pass and optimizer step; data pipelines."""
+"""Time what the training loop costs beyond the bare forward pass, backward pass and optimizer step; data pipelines."""
 
 from __future__ import annotations
 
@@ -24,17 +24,16 @@ from lib.storage.run_dir import RunDir
 from lib.training.build import build_optimizer
 from lib.training.trainer import Training
 from resnet18.train import build_model as resnet18
-from scripts.benchmarks.interleaved import Row, time_interleaved
+from scripts.benchmarks.interleaved import Events, time_interleaved
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = {"lenet5": lenet5, "resnet18": resnet18}
 
 
-def measure(device: torch.device, rounds: int) -> list[Row]:
-    rows = []
+def measure(device: torch.device, rounds: int) -> Events:
     for model in MODELS:
-        rows += _epoch(small_config(model, device), rounds)
-    return rows + _pipelines(small_config("resnet18", device), rounds)
+        yield from _epoch(small_config(model, device), rounds)
+    yield from _pipelines(small_config("resnet18", device), rounds)
 
 
 @functools.cache
@@ -50,7 +49,7 @@ def small_config(
     sparsity: float = 0.0,
     seed: int = 0,
 ) -> RunConfig:
-    """A small run on synthetic images: 8 batches, on a CPU the narrow ResNet-18 (speed only, no accuracy)."""
+    """Return a small run on synthetic images: 8 batches, on a CPU the narrow ResNet-18 (speed only, no accuracy)."""
     config = run_config(_settings(), model, optimizer, method, sparsity, seed)
     if model == "resnet18" and device.type == "cpu":
         config = config.changed(width=16)
@@ -65,8 +64,8 @@ def small_config(
     )
 
 
-def _epoch(config: RunConfig, rounds: int) -> list[Row]:
-    """An epoch of the loop against the same calls on batches prepared beforehand."""
+def _epoch(config: RunConfig, rounds: int) -> Events:
+    """Time an epoch of the loop against the same calls on batches prepared beforehand."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         training = Training(config, RunDir(Path(folder)), MODELS[config.model], None, lambda line: None)
         training.measure_activations_and_compile()
@@ -88,11 +87,11 @@ def _epoch(config: RunConfig, rounds: int) -> list[Row]:
             training.progress.next_epoch(training.record)
 
         name = f"epoch of {config.model}, {training.setup.precision}"
-        return time_interleaved(name, {"bare calls on prepared batches": bare, "training loop": loop}, rounds)
+        yield from time_interleaved(name, {"bare calls on prepared batches": bare, "training loop": loop}, rounds)
 
 
-def _pipelines(config: RunConfig, rounds: int) -> list[Row]:
-    """Crop, flip and normalise a set once: batched on the device against torchvision's pipeline with two workers."""
+def _pipelines(config: RunConfig, rounds: int) -> Events:
+    """Time cropping, flipping and normalising a set: batched on the device against torchvision with two workers."""
     data = datasets.load(config, torch.device(config.device))
     pipeline = transforms.Compose(
         [
@@ -103,7 +102,7 @@ def _pipelines(config: RunConfig, rounds: int) -> list[Row]:
             transforms.Normalize(data.mean.tolist(), data.std.tolist()),
         ]
     )
-    loader = DataLoader(_Images(data.train_images.cpu(), pipeline), config.batch_size, num_workers=2)
+    image_by_image = DataLoader(_Images(data.train_images.cpu(), pipeline), config.batch_size, num_workers=2)
 
     def batched() -> None:
         for images, _ in loader.batches(data, config, epoch=0):
@@ -112,10 +111,10 @@ def _pipelines(config: RunConfig, rounds: int) -> list[Row]:
 
     calls = {
         "batched on the device": batched,
-        "torchvision DataLoader, 2 workers": lambda: [None for _ in loader],
+        "torchvision DataLoader, 2 workers": lambda: [None for _ in image_by_image],
     }
     images = len(data.train_images)
-    return time_interleaved(f"{images} images cropped, flipped, normalised", calls, max(rounds // 4, 3))
+    yield from time_interleaved(f"{images} images cropped, flipped, normalised", calls, max(rounds // 4, 3))
 
 
 class _Images(TensorDataset):
