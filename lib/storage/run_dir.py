@@ -37,6 +37,7 @@ class RunDir:
         self.weights = self.path / "model.safetensors"
         self.log = self.path / "log.txt"
         self.phase = self.path / "phase"
+        self.progress = self.path / "progress.json"
         self.lock_file = self.path / ".lock"
         self.claim_file = self.path / ".claim"
 
@@ -71,6 +72,18 @@ class RunDir:
     def set_phase(self, name: str) -> None:
         """Say what the run is doing now, for the monitor that samples beside it."""
         write_atomic(self.phase, name + "\n", durable=False)
+
+    def write_progress(self, record: dict[str, Any]) -> None:
+        """Record how far the running process is within an epoch; see lib/training/progress_report.py."""
+        write_json(self.progress, record, durable=False)
+
+    def read_progress(self) -> dict[str, Any]:
+        """Return the newest record of a run that is being trained, {} if there is none (yet).
+
+        Keys: `epoch` in training (from 1), `epochs`, `step` (finished ones of this epoch), `steps` (of an epoch),
+        `images_per_second`, `seconds_left` (of the run), `time` (of the record).
+        """
+        return read_json(self.progress)
 
     def lock(self, wait: float | None = 0.0) -> contextlib.AbstractContextManager[None]:
         """Be the only writer of this folder. Raises Locked, naming the holder, after `wait` seconds."""

@@ -119,6 +119,7 @@ def supervise(config: RunConfig, run: RunDir, build_model: BuildModel, stop: Sto
     finally:
         monitor.end()
     try:
+        run.progress.unlink(missing_ok=True)
         if why is not None:
             log(f"{state}: {why}")
         if state == "interrupted":

@@ -23,6 +23,7 @@ from . import checkpoint, device, lr_schedules, seeding
 from .build import build_optimizer, build_pruner
 from .inference import inference_test
 from .progress import Diverged, Interrupted, Progress, Stop
+from .progress_report import ProgressReport
 from .summary import summarise
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Training:
         self.events: Events | None = None
         self.phase = ""
         self.peaks = AllocatorPeaks(self.device)
+        batch_size = loader.batch_size(self.data, config)
+        self.progress_report = ProgressReport(run, config.epochs, self.steps, batch_size)
         log(f"{config.run_id}: {self.data.note}; {self.setup.describe()}")
 
     def measure_activations_and_compile(self) -> None:
@@ -94,6 +97,7 @@ class Training:
         progress = self.progress
         self.model.train()
         self.peaks.reset()  # an evaluation, with batches of another size, has none of its peak in here
+        self.progress_report.start_epoch(progress.step, progress.history)
         start = time.perf_counter()
         for images, labels in loader.batches(self.data, self.config, progress.epoch, progress.step):
             if self.stop is not None and self.stop.requested():
@@ -110,6 +114,7 @@ class Training:
             if progress.step == 1:
                 progress.memory_after_first_step = self.memory_by_category()  # pruning can only reduce it later
             self.peaks.after_step()
+            self.progress_report.after_step(progress.epoch, progress.step)
         loss = progress.loss.item() / self.steps
         progress.seconds += time.perf_counter() - start
         if not math.isfinite(loss):
