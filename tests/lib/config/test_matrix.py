@@ -271,3 +271,19 @@ def test_no_words_on_a_command_line_end_in_anything_but_runs_or_sentences(overri
         assert expand(load(overrides=overrides))
     except ConfigError as error:
         assert error.problems
+
+
+@pytest.mark.parametrize(
+    "preset", ["quickstart", "lenet5-compare", "resnet18-comprehensive-pruning-compare", "test-matrix-full"]
+)
+def test_a_comparison_ranks_magnitude_as_it_ranks_state(preset):
+    runs = load_matrix(ROOT, ROOT / "defconfigs" / preset)[1]
+    rankings = {run.pruning_method: run.ranking for run in runs if run.pruning_method in ("magnitude", "state")}
+    assert rankings == {"magnitude": "layer_adaptive", "state": "layer_adaptive"}
+
+
+@pytest.mark.parametrize("preset", ["lenet5", "resnet18", "resnet18-small"])
+def test_the_criterion_studies_keep_global_magnitude_as_their_plain_arm(preset):
+    runs = load_matrix(ROOT, ROOT / "defconfigs" / f"criterion-study-{preset}")[1]
+    rankings = {run.variant: run.ranking for run in runs if run.pruning_method == "magnitude"}
+    assert (rankings[None], rankings["lamp"]) == ("global", "layer_adaptive")
