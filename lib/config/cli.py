@@ -16,10 +16,11 @@ from .errors import ConfigError
 from .resolve import PAIRS, legal, problems, run_config, symbol_of
 from .run_config import FIELD_TYPES, RunConfig
 from .schema import Value, as_text, nearest
-from .symbols import Symbols
+from .symbols import Symbols, field_symbols
 
 AXES = ("model", "optimizer", "pruning_method", "seed_in_name")  # not looked up as symbols
 DEFAULT_SPARSITY = "0.7"  # of a run that prunes and does not say how much
+DEFAULTS = {"target_sparsity": f"{DEFAULT_SPARSITY} with a pruning method, else 0"}  # not those of the menus
 
 
 def parse(model: str, description: str, argv: list[str]) -> tuple[RunConfig, Path | None]:
@@ -132,11 +133,15 @@ def parser(symbols: Symbols, model: str, description: str) -> argparse.ArgumentP
     )
     built.add_argument("--config", metavar="FILE.yaml", help="a run's config.yaml; other options override it")
     built.add_argument("--output", metavar="DIR", help="folder of the run (default results/<run>-<time>/<run>)")
-    for axis, prefix in (("optimizer", "OPTIMIZER"), ("pruning_method", "PRUNING")):
-        built.add_argument(flag(axis), metavar="NAME", help=f"one of {', '.join(symbols.axis(prefix))}")
+    for axis, prefix, default in (
+        ("optimizer", "OPTIMIZER", "adamw"),
+        ("pruning_method", "PRUNING", "state with adamwprune, else none"),
+    ):
+        members = ", ".join(symbols.axis(prefix))
+        built.add_argument(flag(axis), metavar="NAME", help=f"one of {members}; default {default}")
     for field in (*FIELD_TYPES, *symbols.own_settings(model)):
         if field not in AXES and (names := symbols_of(symbols, model, field)):
-            built.add_argument(flag(field), metavar=field.upper(), help=help_of(symbols, names))
+            built.add_argument(flag(field), metavar=field.upper(), help=help_of(symbols, field, names))
     return built
 
 
@@ -147,11 +152,33 @@ def symbols_of(symbols: Symbols, model: str, field: str) -> list[str]:
     return [name for name in dict.fromkeys(found) if name]
 
 
-def help_of(symbols: Symbols, names: list[str]) -> str:
-    """Prompt, allowed values, default and help text of a field's symbols; they differ in their defaults only."""
-    spec = symbols.spec(names[0])
-    values = {name: as_text(symbols.value(name)) or "none" for name in names}
-    same = len(set(values.values())) == 1
-    default = values[names[0]] if same else ", ".join(f"{name} {value}" for name, value in values.items())
-    text = re.sub(r" ?Range: .*", "", " ".join(spec.help.split()))  # stands in spec.allowed already
-    return f"{spec.prompt}: {spec.allowed}; default {default}. {text}".replace("%", "%%")
+def help_of(symbols: Symbols, field: str, names: list[str]) -> str:
+    """Return prompt, allowed values, default and help text of a field, by optimizer or method where they differ."""
+    owners = {name: _owner(symbols, name) for name in names}
+    prompts = {symbols.spec(name).prompt for name in names}
+    prompt = prompts.pop() if len(prompts) == 1 else field.replace("_", " ")
+    default = DEFAULTS.get(field) or _by_owner({owners[n]: as_text(symbols.value(n)) or "none" for n in names}, ", ")
+    text = _by_owner({owners[name]: _sentences(symbols.spec(name).help) for name in names}, " ")
+    return f"{prompt} ({symbols.spec(names[0]).allowed}; default {default}). {text}".replace("%", "%%")
+
+
+def _owner(symbols: Symbols, name: str) -> str:
+    """Return the optimizer or method that a symbol belongs to; "others" where it belongs to none."""
+    _, prefixes = field_symbols(symbols)[name]
+    known = [word.lower() for word in prefixes if word.lower() not in symbols.axis("MODEL")]
+    return known[0] if known else "others"
+
+
+def _by_owner(texts: dict[str, str], separator: str) -> str:
+    """Join texts, each behind those it belongs to; one that belongs to all stands alone."""
+    owners: dict[str, list[str]] = {}
+    for owner, text in texts.items():
+        owners.setdefault(text, []).append(owner)
+    if len(owners) == 1:
+        return next(iter(owners))
+    return separator.join(f"{', '.join(names)}: {text}" for text, names in owners.items() if text)
+
+
+def _sentences(text: str) -> str:
+    """Return a help text in one line, without its range, which stands in `Spec.allowed`."""
+    return re.sub(r" ?Range: .*", "", " ".join(text.split()))

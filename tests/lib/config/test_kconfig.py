@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kconfiglib import MENU
 
 from lib.config import kconfig
 from lib.config.errors import ConfigError
@@ -305,3 +306,31 @@ def test_no_content_of_a_file_ends_in_anything_but_symbols_or_sentences(noise, t
     assignments, broken = parse(noise)
     assert all(number >= 1 for number, _ in broken)
     assert len({a.name for a in assignments}) == len(assignments)
+
+
+def test_help_and_prompts_fit_a_terminal_of_80_columns():
+    """menuconfig indents help by two columns and cuts what is wider; a prompt stands behind its value."""
+    for node in kconfig.defaults().kconfig.node_iter():
+        text = getattr(node, "help", None) or ""
+        assert all(len(line) <= 76 for line in text.splitlines()), text
+        assert not node.prompt or len(node.prompt[0]) <= 62, node.prompt[0]
+
+
+def menu_of(name: str) -> str:
+    """Prompt of the menu that holds a symbol, or that holds the one it depends on."""
+    node = kconfig.defaults().kconfig.syms[name].nodes[0].parent
+    while node.item != MENU:
+        node = node.parent
+    return node.prompt[0]
+
+
+def test_what_is_recorded_beside_training_has_a_menu_of_its_own():
+    assert {menu_of(name) for name in ("MONITOR", "MONITOR_INTERVAL", "INFERENCE_TEST", "TENSORBOARD")} == {
+        "Records of each run: memory, inference, TensorBoard"
+    }
+
+
+@pytest.mark.parametrize("model", ["LENET5", "RESNET18"])
+def test_epochs_batch_size_and_data_set_are_found_in_the_menu_that_names_them(model):
+    for setting in ("EPOCHS", "BATCH_SIZE", "DATASET"):
+        assert menu_of(f"{model}_{setting}").endswith(": epochs, batch size, data set, learning rate")
