@@ -29,7 +29,7 @@ def name_points(ax: Axes, names: Mapping[str, tuple[tuple[float, float], str]]) 
     figure.draw_without_rendering()
     pixel = figure.dpi / 72
     markers, lines, taken = list(_markers(ax, pixel)), list(_lines(ax)), list[Bbox]()
-    for together in _touching(names, ax.transData.transform, 2 * REACH * pixel):
+    for together in touching(names, ax.transData.transform, 2 * REACH * pixel):
         point = np.mean([names[name][0] for name in together], axis=0)
         colours = {names[name][1] for name in together}
         shade = colours.pop() if len(colours) == 1 else style.FAINT
@@ -46,8 +46,8 @@ def name_points(ax: Axes, names: Mapping[str, tuple[tuple[float, float], str]]) 
             _thread(ax, text.xy, tuple((nearest - here) / pixel))
 
 
-def _touching(names: Mapping[str, tuple[tuple[float, float], str]], pixels: Callable, near: float) -> list[list[str]]:
-    """The names from top to bottom, those whose points lie within `near` pixels together."""
+def touching(names: Mapping[str, tuple[tuple[float, float], str]], pixels: Callable, near: float) -> list[list[str]]:
+    """Return the names from top to bottom, those whose points lie within `near` pixels in one list."""
     clusters: list[list[str]] = []
     at = {name: pixels(point) for name, (point, _) in names.items()}
     for name in sorted(names, key=lambda name: -at[name][1]):

@@ -71,8 +71,8 @@ def layer_sparsity(results: Results) -> Picture:
     return Picture(name, figure, missing)
 
 
-def _histogram(entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Edges, counts and pruned counts of one record, if it is whole."""
+def complete_histogram(entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return edges, counts and pruned counts of one record, or None where it is not complete."""
     try:
         edges, counts, pruned = (np.array(entry[name], float) for name in ("edges", "counts", "pruned"))
     except (KeyError, TypeError, ValueError):
@@ -85,11 +85,11 @@ def _histogram(entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def importance_histograms(results: Results) -> Picture:
     """The scores that AdamWPrune ranked at some mask updates, and the threshold between kept and pruned."""
     name = "importance_histograms"
-    having = [run for run in results.runs if any(_histogram(entry) for entry in run.importance)]
+    having = [run for run in results.runs if any(complete_histogram(entry) for entry in run.importance)]
     if not having:
         return Picture(name, None, ["No run has recorded histograms of importance."])
     run = max(having, key=lambda run: (run.is_complete, run.optimizer == "adamwprune", run.target_sparsity, -run.seed))
-    whole = [(entry, h) for entry in run.importance if (h := _histogram(entry))]
+    whole = [(entry, h) for entry in run.importance if (h := complete_histogram(entry))]
     configuration = next(group.label for group in results.groups if run in group.runs)
     title = f"What the mask updates ranked: importance of the weights, {configuration}"
     colours = {"kept": style.COLOURS["adamwprune"], "pruned at this update": "#c9c9c9"}
@@ -100,7 +100,7 @@ def importance_histograms(results: Results) -> Picture:
     ]
     figure, axes = style.new_figure(title, results, (1, len(whole)), (12.6 / len(whole), 3.4), legend, missing)
     for ax, (entry, histogram) in zip(axes, whole, strict=True):
-        _draw_histogram(ax, *histogram)
+        draw_histogram(ax, *histogram)
         step, sparsity = number(entry.get("step")), number(entry.get("sparsity"))
         heading = [
             f"step {step:,.0f}" if step is not None else "",
@@ -113,8 +113,8 @@ def importance_histograms(results: Results) -> Picture:
     return Picture(name, figure, missing)
 
 
-def _draw_histogram(ax: Axes, edges: np.ndarray, counts: np.ndarray, pruned: np.ndarray) -> None:
-    """Before the update: both colours. After it: only the weights kept. Layers may be cut at different scores."""
+def draw_histogram(ax: Axes, edges: np.ndarray, counts: np.ndarray, pruned: np.ndarray) -> None:
+    """Draw an update: both colours before it, kept weights alone after it. Layers may be cut at different scores."""
     ax.set_xlabel("importance")
     if (edges > 0).all():
         ax.set_xlabel("importance (log axis)")

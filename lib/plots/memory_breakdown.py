@@ -107,7 +107,7 @@ def train_vs_inference(results: Results) -> Picture:
         return Picture(name, None, ["No run has recorded its bytes by category.", *missing])
     peaks = [_mean_memory(g, RunRecord.memory_at_peak) for g in groups]
     unit, scale = style.bytes_unit(sum(peak.values()) for peak in peaks)
-    held = [_inference(group, peak) for group, peak in zip(groups, peaks, strict=True)]
+    held = [inference_bytes(group, peak) for group, peak in zip(groups, peaks, strict=True)]
     if not all("activations" in memory for memory in held):
         missing.insert(0, "Inference: dense weights and buffers only; INFERENCE_TEST=y measures the forward pass.")
     else:
@@ -132,8 +132,8 @@ def train_vs_inference(results: Results) -> Picture:
     return Picture(name, figure, missing)
 
 
-def _inference(group: SeedGroup, peak: dict[str, float]) -> dict[str, float]:
-    """Bytes for predicting: weights, buffers, and what a measured forward pass held beyond them."""
+def inference_bytes(group: SeedGroup, peak: dict[str, float]) -> dict[str, float]:
+    """Return the bytes that a prediction needs: weights, buffers, and what a measured forward pass held beyond them."""
     held = {c: peak[c] for c in ("weights", "buffers") if c in peak}
     measured = MeanStd.of(_measured_inference(run) for run in group.complete_runs)
     return held | ({"activations": max(measured.mean - sum(held.values()), 0.0)} if measured else {})

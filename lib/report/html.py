@@ -71,7 +71,7 @@ def results_table(all_results: Results) -> str:
 def pictures(all_results: Results, folder: Path) -> Iterable[str]:
     """The pictures of each model, embedded: those in graphs/ if no run has changed since, else drawn now."""
     for model in all_results.models:
-        drawn = _drawn(folder, all_results, model)
+        drawn = drawn_pictures(folder, all_results, model)
         messages: list[str] = []
         if drawn is None:
             files, messages = publish.draw(plot_data.shrink(all_results.of_model(model)))
@@ -86,8 +86,8 @@ def pictures(all_results: Results, folder: Path) -> Iterable[str]:
         yield "".join(tag("p", escape(sentence), class_="faint") for sentence in messages)
 
 
-def _drawn(folder: Path, all_results: Results, model: str) -> dict[str, bytes] | None:
-    """The files of graphs/ in the order of `plots.draw`, or None if a run wrote something after they were drawn."""
+def drawn_pictures(folder: Path, all_results: Results, model: str) -> dict[str, bytes] | None:
+    """Return the files of graphs/ in the order of `plots.draw`, or None if a run has written something since."""
     graphs = folder / "graphs" / model if len(all_results.models) > 1 else folder / "graphs"
     files = sorted(graphs.glob("*.png"), key=lambda path: path.stat().st_mtime_ns)
     runs = [run.path for run in all_results.runs if run.model == model and run.path]

@@ -64,7 +64,7 @@ def _tables(device: torch.device, rounds: int) -> Events:
         config = replace(small_config("lenet5", device), epochs=3)
         train(config, RunDir(run), MODELS["lenet5"], None, lambda line: None)
         RunDir(run).write_status("done", epochs=3)
-        folders = [_copies(run, Path(temporary) / f"of-{count}", count, device) for count in RUNS]
+        folders = [write_copies(run, Path(temporary) / f"of-{count}", count, device) for count in RUNS]
         calls: dict[str, dict[str, Callable[[], object]]] = {"table": {}, "pictures": {}, "report": {}}
         for count, folder in zip(RUNS, folders, strict=True):
             calls["table"][f"{count:,}"] = lambda folder=folder: write_summary(load(folder))  # type: ignore[misc]
@@ -74,8 +74,8 @@ def _tables(device: torch.device, rounds: int) -> Events:
             yield from time_interleaved(f"{name} of a matrix: runs", alternatives, max(rounds // 2, 1))
 
 
-def _copies(run: Path, folder: Path, count: int, device: torch.device) -> Path:
-    """Make a results folder of a comparison: five optimizers, dense and three sparsities of two methods, many seeds."""
+def write_copies(run: Path, folder: Path, count: int, device: torch.device) -> Path:
+    """Write results of a comparison: five optimizers, dense and three sparsities of two methods, many seeds."""
     axes = [
         (optimizer, method, sparsity)
         for optimizer in ("sgd", "adam", "adamw", "adamwadv", "adamwspam")

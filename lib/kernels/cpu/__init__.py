@@ -196,7 +196,7 @@ def lean_step(slices: Sequence[Lean]) -> None:
 
 
 def _run(function: Callable[[Any, int], None], slices: Sequence[Any]) -> None:
-    shares = _shares(slices, torch.get_num_threads())
+    shares = split_work(slices, torch.get_num_threads())
     if len(shares) == 1:
         function(shares[0], len(shares[0]))
     else:  # ctypes releases the interpreter lock, so that the shares run in parallel
@@ -209,7 +209,7 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _shares(slices: Sequence[Any], threads: int) -> list[Any]:
+def split_work(slices: Sequence[Any], threads: int) -> list[Any]:
     """Divide the slices, in order, into one array for each thread with about the same number of weights.
 
     With fewer than ``MIN_SHARE`` weights for each thread, fewer threads are used.

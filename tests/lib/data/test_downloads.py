@@ -26,7 +26,7 @@ def fake_torchvision(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Path]:
         (temporary / "MNIST" / "raw").mkdir(parents=True)
         (temporary / "MNIST" / "raw" / "a").write_bytes(name.encode())
 
-    monkeypatch.setattr(sources, "_run_torchvision", download)
+    monkeypatch.setattr(sources, "_run_torchvision", download)  # private: what alone reaches for the network
     return asked
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -41,13 +41,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """An image folder, where its cache lies, and how many images were decoded."""
     seen = SimpleNamespace(folder=tmp_path / "images", place=tmp_path / "cache", decoded=0)
     monkeypatch.setenv("ADAMWPRUNE_CACHE", str(seen.place))
-    decode = image_folder._decode_one
+    whole = Image.open
 
-    def counted(path: Path) -> np.ndarray:
+    def counted(file: Any, *arguments: Any, **options: Any) -> Image.Image:
         seen.decoded += 1
-        return decode(path)
+        return whole(file, *arguments, **options)
 
-    monkeypatch.setattr(image_folder, "_decode_one", counted)
+    monkeypatch.setattr(Image, "open", counted)
     return seen
 
 

@@ -164,9 +164,9 @@ def test_compiled_rows_stand_in_for_weights_without_moments(
 
 def test_work_is_shared_out_evenly_and_little_work_not_at_all() -> None:
     parts = [cpu.Slice(size=size) for size in (1 << 18,) * 7]
-    assert [len(share) for share in cpu._shares(parts, 3)] == [2, 3, 2]
-    assert [len(share) for share in cpu._shares(parts[:1], 3)] == [1]
-    assert [len(share) for share in cpu._shares([cpu.Slice(size=100)] * 5, 3)] == [5]
+    assert [len(share) for share in cpu.split_work(parts, 3)] == [2, 3, 2]
+    assert [len(share) for share in cpu.split_work(parts[:1], 3)] == [1]
+    assert [len(share) for share in cpu.split_work([cpu.Slice(size=100)] * 5, 3)] == [5]
 
 
 @needs_compiler

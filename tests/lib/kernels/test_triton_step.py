@@ -36,7 +36,7 @@ def test_kernels_compile_for(backend: str, architecture: object, warp: int) -> N
     numbers = dict.fromkeys(
         (*names, "log2_beta1", "log2_beta2"), "fp32"
     )  # none is a constant: schedules change rates and betas at every step
-    for kernel, arguments, fixed in (
+    for kernel, arguments, fixed in (  # private: no public function compiles a kernel for a GPU that is not there
         (triton_step._count, where, sizes),
         (triton_step._update, where | {"totals": "*i64"} | numbers, sizes),
         (triton_step._scaled_update, {"table": "*i64", "decay": "fp32", "max_step": "fp32"}, sizes),

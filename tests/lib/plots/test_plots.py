@@ -189,7 +189,7 @@ def test_measured_inference_is_shown_at_the_batch_size_of_training(tmp_path: Pat
     batches = [{"batch_size": size, "tensor_peak": 300_000 + 1000 * size, "latency_ms": 1.0} for size in (1, 128, 512)]
     (folder / "summary.json").write_text(json.dumps(summary | {"inference": {"batches": batches}}))
     group = small(tmp_path).groups[0]
-    held = memory_breakdown._inference(group, group.first.memory_at_peak())
+    held = memory_breakdown.inference_bytes(group, group.first.memory_at_peak())
     assert sum(held.values()) == pytest.approx(428_000, rel=1e-4)
 
 
@@ -247,10 +247,10 @@ def test_published_figures_that_hold_evaluation_say_so(tmp_path: Path) -> None:
 
 
 def test_histograms_that_are_not_whole_are_left_out() -> None:
-    assert layer_sparsity._histogram({"edges": [0, 1, 2], "counts": [1, 2], "pruned": [1, 0]}) is not None
-    assert layer_sparsity._histogram({"edges": [0, 1], "counts": [1, 2], "pruned": [1, 0]}) is None
-    assert layer_sparsity._histogram({"edges": [0, 1, 2], "counts": [1, 2]}) is None
-    assert layer_sparsity._histogram({"counts": "x"}) is None
+    assert layer_sparsity.complete_histogram({"edges": [0, 1, 2], "counts": [1, 2], "pruned": [1, 0]}) is not None
+    assert layer_sparsity.complete_histogram({"edges": [0, 1], "counts": [1, 2], "pruned": [1, 0]}) is None
+    assert layer_sparsity.complete_histogram({"edges": [0, 1, 2], "counts": [1, 2]}) is None
+    assert layer_sparsity.complete_histogram({"counts": "x"}) is None
 
 
 def test_a_study_shows_every_configuration_in_one_picture_and_plain_runs_in_the_others(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_the_marker_of_a_single_run_is_whole(tmp_path: Path) -> None:
 
 def test_names_of_points_that_touch_stand_together_from_top_to_bottom() -> None:
     points = {"low": ((0.0, 0.0), "k"), "high": ((1.0, 3.0), "k"), "far": ((50.0, 1.0), "k")}
-    assert label_placement._touching(points, lambda point: point, near=10) == [["high", "low"], ["far"]]
+    assert label_placement.touching(points, lambda point: point, near=10) == [["high", "low"], ["far"]]
 
 
 def test_a_long_command_in_capitals_leaves_no_picture(study: Path) -> None:

@@ -67,7 +67,7 @@ def test_the_name_of_the_threshold_stays_in_its_panel(cut: int, logarithmic: boo
     with style.plot_style():
         figure = Figure(figsize=(12.6, 3.4))
         ax = figure.subplots(1, 3)[2]
-        layer_sparsity._draw_histogram(ax, edges, np.full(40, 10.0), np.where(np.arange(40) < cut, 10.0, 0.0))
+        layer_sparsity.draw_histogram(ax, edges, np.full(40, 10.0), np.where(np.arange(40) < cut, 10.0, 0.0))
         (name,) = ax.texts
         box = name.get_window_extent()
     assert name.get_text() == "highest threshold"

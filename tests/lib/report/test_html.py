@@ -104,6 +104,6 @@ def test_page_holds_configuration_machine_table_and_all_pictures(folder: Path) -
 
 def test_pictures_of_graphs_are_taken_unless_a_run_has_written_since(folder: Path) -> None:
     results = load(folder)
-    assert html._drawn(folder, results, "lenet5") == {"drawn_before.png": b"png"}
+    assert html.drawn_pictures(folder, results, "lenet5") == {"drawn_before.png": b"png"}
     os.utime(folder / "lenet5_sgd_none" / "metrics.jsonl", (later := time.time() + 20, later))
-    assert html._drawn(folder, results, "lenet5") is None
+    assert html.drawn_pictures(folder, results, "lenet5") is None
