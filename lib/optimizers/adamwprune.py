@@ -12,10 +12,7 @@ from ..pruning.criteria import CRITERIA
 from ..pruning.pruner import check_floors
 from ..pruning.schedule import CubicSchedule, exchange_fraction
 from ..pruning.score_histogram import MaskUpdate
-from ..pruning.selection import RANKINGS
-from . import checks, lean, mask_updates, memory_format, sparse_state, sparse_step, state_loading
-
-MODES = ("gradual", "lean", "dynamic")
+from . import checks, group_step, lean, mask_updates, memory_format, state_loading
 
 
 class AdamWPrune(Optimizer):
@@ -113,16 +110,7 @@ class AdamWPrune(Optimizer):
     ) -> None:
         checks.check_adam_args(lr, betas, eps, weight_decay)
         checks.check_implementation(foreach, fused, lr)
-        checks.check_choice("criterion", criterion, tuple(CRITERIA))
-        checks.check_choice("ranking", ranking, RANKINGS)
-        checks.check_choice("mode", mode, MODES)
-        checks.check_range("exponent", exponent, 0.0, 1.0)
-        checks.check_range("regrowth", regrowth, 0.0, 0.5)
-        checks.check_range("min_density", min_density, 0.0, 1.0)
-        if mode == "lean" and criterion != "fisher":
-            raise ValueError(f"criterion must be fisher in lean mode, got {criterion!r}")
-        if mode == "lean" and regrowth:
-            raise ValueError(f"regrowth must be 0 in lean mode, got {regrowth}")
+        checks.check_pruning_args(criterion, exponent, ranking, min_density, mode, regrowth)
         if schedule is None:
             if sparsity and end_step is None:
                 raise ValueError("end_step is needed when sparsity > 0: the optimizer step at which it is reached")
@@ -134,7 +122,6 @@ class AdamWPrune(Optimizer):
         self.rule = mask_updates.PruningRule(CRITERIA[criterion], exponent, ranking, min_density)
         self.mode = mode
         self.regrowth = regrowth
-        self.steps = 0
         self.last_update: MaskUpdate | None = None
         defaults = {
             "lr": lr,
@@ -145,6 +132,8 @@ class AdamWPrune(Optimizer):
             "fused": fused,
             "maximize": maximize,
             "prunable": None,
+            "steps": 0,  # in the groups, where hooks, wrappers and torch.distributed.checkpoint find it
+            "mode": mode,
         }
         super().__init__(params, defaults)
         check_floors([tensor.size for tensor in self.prunable_tensors()], schedule.final, min_density)
@@ -160,12 +149,23 @@ class AdamWPrune(Optimizer):
             ValueError: a tensor that cannot be pruned: complex, without dimensions, or not dense in memory.
         """
         super().add_param_group(param_group)
+        self.param_groups[-1]["steps"] = self.steps
         try:
             checks.check_floating(self.param_groups[-1])
             self.prunable_tensors()
         except (RuntimeError, ValueError):
             self.param_groups.pop()
             raise
+
+    @property
+    def steps(self) -> int:
+        """Return the number of optimizer steps taken, the position in the schedule."""
+        return int(self.param_groups[0]["steps"])
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        for group in self.param_groups:
+            group["steps"] = steps
 
     @torch.compiler.disable  # traced, the schedule and the compact states would be taken for constants
     @torch.no_grad()
@@ -187,12 +187,14 @@ class AdamWPrune(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self._only_makes_states():
+            self._make_states()
+            return loss
         if self.steps == 0 and self.mode != "gradual" and self.schedule.final:
-            mask_updates.init_moments(
-                self.prunable_tensors(), self.rule, self.schedule.final, dynamic=self.mode == "dynamic"
-            )
+            tensors = [tensor._replace(state=self.state[tensor.weight]) for tensor in self.prunable_tensors()]
+            mask_updates.init_moments(tensors, self.rule, self.schedule.final, dynamic=self.mode == "dynamic")
         for group in self.param_groups:
-            self._step_group(group)
+            group_step.step(group, self._state_of, self.steps)
         self.steps += 1
         is_due = self.schedule.is_update if self.mode == "gradual" else self.schedule.is_early_update
         if is_due(self.steps):
@@ -220,37 +222,43 @@ class AdamWPrune(Optimizer):
         return total
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state as every optimizer does, with ``steps``, the position in the schedule, and ``mode``."""
-        return super().state_dict() | {"steps": self.steps, "mode": self.mode}
+        """Return the state as every optimizer does; the groups hold ``steps``, the position in the schedule."""
+        hook = self.register_state_dict_post_hook(state_loading.drop_derived, prepend=True)
+        try:
+            return super().state_dict()
+        finally:
+            hook.remove()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a ``state_dict``; masks and compact moments follow the memory order of these parameters.
+        """Load a ``state_dict``; masks and compact moments are brought into the memory order of these parameters.
+
+        Hooks registered by others may change what is loaded before it is checked, and see it once it is complete.
+
+        Args:
+            state_dict (dict): what ``state_dict()`` returned, of this version or an older one.
 
         Raises:
             ValueError: it is another optimizer's, was made in another mode, or has a state that does not fit its
                 tensor. Nothing is loaded then.
         """
-        if "steps" not in state_dict:
-            raise ValueError("not a state_dict of AdamWPrune: it has no 'steps'")
-        if self.schedule.final and state_dict.get("mode", self.mode) != self.mode:
-            raise ValueError(f"a state_dict of mode {state_dict['mode']} does not go on in mode {self.mode}")
-        steps = int(state_dict["steps"])
         before = self.state, self.param_groups
-        super().load_state_dict({key: value for key, value in state_dict.items() if key not in ("steps", "mode")})
+        loading = state_loading.Loading(self.mode, prunes=self.schedule.final > 0.0)
+        hooks = (
+            self.register_load_state_dict_pre_hook(loading.check),
+            self.register_load_state_dict_post_hook(loading.adapt, prepend=True),
+        )
         try:
-            for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
-                for weight, index in zip(group["params"], saved["params"], strict=True):
-                    if state := self.state[weight]:  # a tensor that has not been stepped yet has none
-                        source = state_dict["state"].get(index, state)
-                        state_loading.restore(weight, state, group, source)
+            super().load_state_dict(state_dict)
         except Exception:
             self.state, self.param_groups = before
             raise
-        self.steps = steps
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what copy and pickle need: the base class knows of groups and states alone."""
-        names = ("schedule", "rule", "mode", "regrowth", "steps", "last_update")
+        names = ("schedule", "rule", "mode", "regrowth", "last_update")
         return super().__getstate__() | {name: getattr(self, name) for name in names}
 
     def prunable_tensors(self) -> list[mask_updates.PrunableTensor]:
@@ -261,7 +269,7 @@ class AdamWPrune(Optimizer):
                 if _is_prunable(weight, group) and weight.requires_grad and weight.numel():
                     if self.schedule.final:
                         checks.check_prunable(weight, group)
-                    tensors[weight] = mask_updates.PrunableTensor(weight, self.state[weight], group)
+                    tensors[weight] = mask_updates.PrunableTensor(weight, self.state.get(weight, {}), group)
         return list(tensors.values())
 
     @torch.no_grad()
@@ -285,44 +293,33 @@ class AdamWPrune(Optimizer):
         if self.steps == schedule.end and any(tensor.weight.is_cuda for tensor in tensors):
             torch.cuda.empty_cache()  # what the ramp has freed goes back to the device, for others to use
 
+    def _only_makes_states(self) -> bool:
+        """Return whether this step is how torch.distributed.checkpoint makes states: lr 0, gradients 0, nothing before.
+
+        It must neither count nor prune: in dynamic mode it would zero most weights of a loaded model.
+        """
+        if self.state or self.steps or any(float(group["lr"]) for group in self.param_groups):
+            return False
+        grads = [weight.grad for group in self.param_groups for weight in group["params"] if weight.grad is not None]
+        return bool(grads) and not any(bool(grad.any()) for grad in grads)
+
+    def _make_states(self) -> None:
+        """Make the states that a checkpoint of a pruned model is to be loaded into: with a mask."""
+        for tensor in self.prunable_tensors() if self.schedule.final else ():
+            lean.init_full(tensor.weight, self.state[tensor.weight], bool(tensor.group["fused"]), self.mode == "lean")
+        for group in self.param_groups:
+            group_step.step(group, self._state_of, self.steps)
+
     def _state_of(self, weight: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         state = self.state[weight]
         if state:
             return state
         ramp_ahead = self.schedule.final > 0.0 and self.steps < self.schedule.end
         if self.mode == "lean" and ramp_ahead and _is_prunable(weight, group) and weight.numel():
-            lean.init_late(weight, state, bool(group["fused"]))
+            lean.init_full(weight, state, bool(group["fused"]), with_rows=True)
         else:
-            device = weight.device if group["fused"] else torch.device("cpu")  # as torch's AdamW has it
-            state["step"] = torch.zeros((), dtype=torch.float32, device=device)
-            state["exp_avg"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
-            state["exp_avg_sq"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
+            group_step.init_dense(weight, state, bool(group["fused"]))
         return state
-
-    def _step_group(self, group: dict[str, Any]) -> None:
-        """Take AdamW's own step: for all dense parameters at once, for the compact ones slice by slice."""
-        dense: list[tuple[Tensor, ...]] = []
-        pruned: list[tuple[Tensor, sparse_state.State]] = []
-        for weight in group["params"]:
-            grad = weight.grad
-            if grad is None:
-                continue
-            checks.check_dense_gradient(weight, group)
-            state = self._state_of(weight, group)
-            if weight.dim() == 4:
-                memory_format.match(weight, state)
-            if "mask" in state:
-                pruned.append((weight, state))
-                continue
-            if group["fused"] and grad.stride() != weight.stride():
-                grad = sparse_state.gradient(weight)  # torch's kernel goes through memory without a look at strides
-            dense.append((weight, grad, state["exp_avg"], state["exp_avg_sq"], state["step"]))
-        if dense:
-            sparse_step.adamw_step(group, *(list(column) for column in zip(*dense, strict=True)))
-        if without_rows := [(weight, state) for weight, state in pruned if "row_avg_sq" not in state]:
-            sparse_step.step(without_rows, group)
-        if with_rows := [(weight, state) for weight, state in pruned if "row_avg_sq" in state]:
-            lean.step(with_rows, group, self.steps + 1)
 
 
 def _is_prunable(weight: Tensor, group: dict[str, Any]) -> bool:

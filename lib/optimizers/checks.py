@@ -10,6 +10,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..pruning import masks
+from ..pruning.criteria import CRITERIA
+from ..pruning.selection import RANKINGS
+
+MODES = ("gradual", "lean", "dynamic")
 
 
 def check_adam_args(lr: float | Tensor, betas: Sequence[float], eps: float, weight_decay: float) -> None:
@@ -32,6 +36,22 @@ def check_implementation(foreach: bool | None, fused: bool | None, lr: float | T
         raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
     if foreach and isinstance(lr, Tensor):
         raise ValueError("lr as a Tensor is not supported for foreach=True")
+
+
+def check_pruning_args(
+    criterion: str, exponent: float, ranking: str, min_density: float, mode: str, regrowth: float
+) -> None:
+    """Raise ValueError for an argument that says how to prune, naming it and its range."""
+    check_choice("criterion", criterion, tuple(CRITERIA))
+    check_choice("ranking", ranking, RANKINGS)
+    check_choice("mode", mode, MODES)
+    check_range("exponent", exponent, 0.0, 1.0)
+    check_range("regrowth", regrowth, 0.0, 0.5)
+    check_range("min_density", min_density, 0.0, 1.0)
+    if mode == "lean" and criterion != "fisher":
+        raise ValueError(f"criterion must be fisher in lean mode, got {criterion!r}")
+    if mode == "lean" and regrowth:
+        raise ValueError(f"regrowth must be 0 in lean mode, got {regrowth}")
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

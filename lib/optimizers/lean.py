@@ -44,10 +44,11 @@ def num_rows(weight: Tensor) -> int:
     return outputs if weight.numel() > outputs else 1
 
 
-def init_late(weight: Tensor, state: State, fused: bool) -> None:
+def init_full(weight: Tensor, state: State, fused: bool, with_rows: bool) -> None:
     """Fill the state of a tensor that joins after the first step: all of it holds moments until the next update."""
     sparse_state.init_sparse(state, weight, *sparse_state.full_mask(weight), fused)
-    init_row_moments(weight, state)
+    if with_rows:
+        init_row_moments(weight, state)
 
 
 def init_from_dense(weight: Tensor, state: State) -> None:

@@ -44,11 +44,19 @@ def set_mask(state: State, weight: Tensor, bits: Tensor, kept: list[int]) -> Non
 
 def bounds(weight: Tensor, state: State) -> Iterator[tuple[int, int, int, int]]:
     """Yield the bounds of each slice in the weight and, of the weights that hold moments, in the moments."""
-    first = 0
+    first, kept = 0, kept_per_slice(weight, state) if "mask" in state else None
     for index, (start, stop) in enumerate(masks.slices(weight.numel())):
-        last = first + (state["kept"][index] if "mask" in state else stop - start)
+        last = first + (kept[index] if kept else stop - start)
         yield start, stop, first, last
         first = last
+
+
+def kept_per_slice(weight: Tensor, state: State) -> list[int]:
+    """Return the number of set bits in each slice, counted anew where a loaded state does not hold it."""
+    if "kept" not in state:
+        state["kept"] = masks.counts(state["mask"], weight.numel()).tolist()
+    kept: list[int] = state["kept"]
+    return kept
 
 
 def slice_bits(bits: Tensor | None, start: int, stop: int) -> Tensor | None:

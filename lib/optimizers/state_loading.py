@@ -9,11 +9,62 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ..pruning import masks
 from . import checks, lean, memory_format
 
 State = dict[str, Any]
+
+
+def drop_derived(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Return a state_dict without what is derived from the masks; tools that flatten it cannot store lists."""
+    states = {
+        index: {name: value for name, value in state.items() if name != "kept"}
+        for index, state in state_dict["state"].items()
+    }
+    return state_dict | {"state": states}
+
+
+class Loading:
+    """Check a state_dict before AdamWPrune loads it and adapt the states after; a hook for each.
+
+    Args:
+        mode (str): the optimizer's mode.
+        prunes (bool): whether it prunes at all, so that the mode matters.
+    """
+
+    def __init__(self, mode: str, prunes: bool) -> None:
+        self.mode, self.prunes = mode, prunes
+        self.loaded: dict[str, Any] = {}
+
+    def check(self, optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+        """Return the state_dict with the position in the groups, where older versions did not have it.
+
+        Raises:
+            ValueError: it is not of AdamWPrune, or of another mode.
+        """
+        position = {key: state_dict[key] for key in ("steps", "mode") if key in state_dict}
+        groups = [{"mode": self.mode} | position | group for group in state_dict["param_groups"]]
+        for group in groups:
+            if "steps" not in group:
+                raise ValueError("not a state_dict of AdamWPrune: it has no 'steps'")
+            if self.prunes and group["mode"] != self.mode:
+                raise ValueError(f"a state_dict of mode {group['mode']} does not go on in mode {self.mode}")
+            group["mode"] = self.mode
+        self.loaded = {"state": state_dict["state"], "param_groups": groups}
+        return self.loaded
+
+    def adapt(self, optimizer: Optimizer) -> None:
+        """Adapt the states that the base class has loaded to their tensors.
+
+        Raises:
+            ValueError: a state does not fit its tensor.
+        """
+        for group, saved in zip(optimizer.param_groups, self.loaded["param_groups"], strict=True):
+            for weight, index in zip(group["params"], saved["params"], strict=True):
+                if state := optimizer.state.get(weight):  # a tensor that has not been stepped yet has none
+                    restore(weight, state, group, self.loaded["state"].get(index, state))
 
 
 def restore(weight: Tensor, state: State, group: dict[str, Any], source: State) -> None:
