@@ -3,53 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from ..config.run_config import RunConfig
-from ..storage.files import read_json
-from ..storage.run_dir import RunDir
+from .row import ELSEWHERE, WAITING, Row, clock, seconds_left
 
-ELSEWHERE = "elsewhere"  # another runner has it in hand
-
-MARKS = {
-    "done": "[green]done[/]",
-    "running": "[cyan]running[/]",
-    "failed": "[red]failed[/]",
-    "diverged": "[red]diverged[/]",
-    "interrupted": "[yellow]interrupted[/]",
-    "queued": "[dim]queued[/]",
-    ELSEWHERE: f"[cyan]{ELSEWHERE}[/]",
+COLOURS = {
+    "done": "green",
+    "running": "cyan",
+    "failed": "red",
+    "diverged": "red",
+    "interrupted": "yellow",
+    "queued": "dim",
+    ELSEWHERE: "cyan",
 }
 
 
-def last_record(path: Path) -> dict[str, Any]:
-    """The last whole record of a file of JSON lines, {} if there is none. Reads only the end of the file."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 65536))
-            lines = file.read().splitlines()
-    except OSError:
-        return {}
-    for line in reversed(lines):
-        with contextlib.suppress(ValueError, RecursionError):
-            record = json.loads(line)
-            if isinstance(record, dict):
-                return record
-    return {}
+class Column(NamedTuple):
+    heading: str
+    width: int  # at least, so that it does not change all the time
+    text: Callable[[Row], str]
 
 
-def clock(seconds: float) -> str:
-    """90 -> "1:30", 4000 -> "1:06:40"."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+COLUMNS = (
+    Column("state", len("running"), lambda row: row.state),
+    Column("epoch", 0, lambda row: epoch_text(row)),
+    Column("accuracy %", 6, lambda row: row.text("test_accuracy")),
+    Column("sparsity %", 6, lambda row: row.text("sparsity", 100)),
+    Column("images/s", 8, lambda row: f"{row.images_per_second:,.0f}" if row.images_per_second else ""),
+    Column("time", len("9:59:59"), lambda row: "" if (seconds := row.seconds()) is None else clock(seconds)),
+)
+# what a narrow terminal goes without, in this order; a run's name and state are always shown
+LEAST_NEEDED = ("images/s", "sparsity %", "time", "accuracy %", "epoch")
+GAP = 2  # blanks between columns
 
 
 def print_line(text: str) -> None:
@@ -68,130 +56,86 @@ def silence() -> None:
     os.close(null)
 
 
-@dataclass
-class Row:
-    """What is shown of one run."""
-
-    run: RunDir
-    config: RunConfig
-    state: str
-    reason: str | None = None
-    epoch: int = 0
-    record: dict[str, Any] = field(default_factory=dict)
-    began: float | None = None  # monotonic seconds
-    took: float | None = None  # seconds
-    began_epoch: int = 0
-    order: float = 0.0  # monotonic seconds at its end: what ended last is shown first
-    _seen: tuple[int, int] = (0, 0)
-
-    def refresh(self) -> None:
-        """Read the newest epoch, if the file changed since."""
-        try:
-            stat = self.run.metrics.stat()
-        except OSError:
-            return
-        if (seen := (stat.st_mtime_ns, stat.st_size)) != self._seen:
-            self._seen = seen
-            self.record = last_record(self.run.metrics)
-            epoch = self.record.get("epoch")
-            self.epoch = epoch if isinstance(epoch, int) else 0
-
-    def recall(self) -> None:
-        """Take up what earlier starts left: epochs of a run that goes on, the result of one that is kept."""
-        self.refresh()
-        self.began_epoch = self.epoch
-        if self.state != "queued":
-            seconds = read_json(self.run.summary).get("seconds")
-            self.took = seconds if isinstance(seconds, int | float) else None
-
-    def begin(self) -> None:
-        self.refresh()
-        self.state, self.began, self.began_epoch = "running", time.monotonic(), self.epoch
-
-    def end(self, state: str, reason: str | None) -> None:
-        self.refresh()
-        self.state, self.reason, self.took, self.began = state, reason, self.seconds(), None
-        self.order = time.monotonic()
-
-    def learn(self, state: str, reason: str | None) -> None:
-        """How another runner has ended it."""
-        self.end(state, reason)
-        self.recall()
-
-    def figure(self, name: str, scale: float = 1.0) -> str:
-        value = self.record.get(name)
-        return f"{scale * value:.2f}" if isinstance(value, int | float) else ""
-
-    def seconds(self) -> float | None:
-        return self.took if self.began is None else time.monotonic() - self.began
+def epoch_text(row: Row) -> str:
+    """Return how many epochs are done of how many: `3/20`, of a run that is being trained `3.4/20`."""
+    done = f"{row.epochs_done:.1f}" if row.state in ("running", ELSEWHERE) and row.fraction else str(row.epoch)
+    return f"{done}/{row.config.epochs}"
 
 
-def seconds_left(rows: list[Row], jobs: int) -> float | None:
-    """Epochs that remain times the seconds an epoch of that model has taken, shared among the jobs.
+def fitting_columns(rows: Sequence[Row], width: int) -> tuple[str, list[Column]]:
+    """Return what to leave out in front of every run's name, and the columns that fit beside it.
 
-    None as long as no epoch is over. Models not seen yet count like those seen.
+    First the names go without the model where all have the same, then columns are dropped: no cell is ever cut.
     """
-    spent: dict[str, list[float]] = {}
-    for row in rows:
-        epochs, seconds = row.epoch - row.began_epoch, row.seconds()
-        if epochs > 0 and seconds:
-            pair = spent.setdefault(row.config.model, [0.0, 0.0])
-            pair[0] += seconds
-            pair[1] += epochs
-    if not spent:
-        return None
-    overall = sum(s for s, _ in spent.values()) / sum(e for _, e in spent.values())
-    left = 0.0
-    for row in rows:
-        if row.state in ("queued", "running"):
-            s, e = spent.get(row.config.model, (overall, 1.0))
-            left += max(0, row.config.epochs - row.epoch) * s / e
-    running = sum(row.state in ("queued", "running") for row in rows)
-    return left / max(1, min(jobs, running))
+    widest_epoch = max(2 * len(str(row.config.epochs)) + len(".9/") for row in rows)
+    widths = {
+        column.heading: max(column.width, len(column.heading), *(len(column.text(row)) for row in rows))
+        for column in COLUMNS
+    }
+    widths["epoch"] = max(widths["epoch"], widest_epoch)
+    models = {row.config.model for row in rows}
+    names = [row.run.name for row in rows]
+    prefix, columns = "", list(COLUMNS)
+
+    def fits() -> bool:
+        name = max(len(heading_of_names(prefix)), *(len(name) - len(prefix) for name in names))
+        return name + sum(GAP + widths[column.heading] for column in columns) <= width
+
+    if not fits() and len(models) == 1:
+        prefix = f"{models.pop()}_"
+    for heading in LEAST_NEEDED:
+        if fits():
+            break
+        columns = [column for column in columns if column.heading != heading]
+    return prefix, columns
+
+
+def heading_of_names(prefix: str) -> str:
+    return f"{prefix}…" if prefix else "run"
 
 
 class Plain:
-    """One line per event, and for long runs a line of progress at most every `every` seconds."""
+    """One line per event, and of a run's progress one per epoch or per minute, whichever is rarer."""
 
-    every = 60.0
+    every = 60.0  # seconds
 
     def __init__(self, rows: list[Row], jobs: int):
         self.rows, self.jobs = rows, jobs
         self.width = len(str(len(rows)))
-        self.told: dict[str, tuple[int, float]] = {}
+        self.printed: dict[str, tuple[float, float]] = {}  # epochs done and monotonic seconds at a run's last line
 
     def say(self, text: str) -> None:
         print_line(text)
 
-    def event(self, row: Row, text: str) -> None:
-        over = sum(r.state not in ("queued", "running", ELSEWHERE) for r in self.rows)
-        self.say(f"[{over:{self.width}}/{len(self.rows)}] {row.run.name}: {text}")
+    def event(self, row: Row, *parts: str) -> None:
+        over = sum(r.state not in (*WAITING, ELSEWHERE) for r in self.rows)
+        self.say(f"[{over:{self.width}}/{len(self.rows)}] {row.run.name}: {', '.join(filter(None, parts))}")
+
+    def left(self) -> str:
+        left = seconds_left(self.rows, self.jobs)
+        return f"{clock(left)} left" if left else ""
 
     def started(self, row: Row) -> None:
-        self.told[row.run.name] = (row.epoch, time.monotonic())
-        self.event(row, "goes on after epoch " + str(row.epoch) if row.epoch else "started")
+        self.printed[row.run.name] = (row.epoch, time.monotonic())
+        self.event(row, f"goes on after epoch {row.epoch}" if row.epoch else "started")
 
     def finished(self, row: Row) -> None:
         parts = [row.state + (f": {row.reason}" if row.reason else "")]
-        if row.state == "done" and (accuracy := row.figure("test_accuracy")):
-            parts.append(f"accuracy {accuracy} %")
-            parts.append(f"sparsity {row.figure('sparsity', 100)} %")
-        parts.append(clock(row.took or 0))
-        left = seconds_left(self.rows, self.jobs)
-        if left:
-            parts.append(f"{clock(left)} left")
-        self.event(row, ", ".join(parts))
+        if row.state == "done" and (accuracy := row.text("test_accuracy")):
+            parts += [f"accuracy {accuracy} %", f"sparsity {row.text('sparsity', 100)} %"]
+        self.event(row, *parts, clock(row.took or 0), self.left())
 
     def refresh(self) -> None:
         for row in self.rows:
             if row.state != "running":
                 continue
             row.refresh()
-            epoch, when = self.told.get(row.run.name, (0, 0.0))
-            if row.epoch > epoch and time.monotonic() - when > self.every:
-                self.told[row.run.name] = (row.epoch, time.monotonic())
-                accuracy = row.figure("test_accuracy")
-                self.event(row, f"epoch {row.epoch}/{row.config.epochs}, accuracy {accuracy} %")
+            epoch, when = self.printed.get(row.run.name, (0, 0.0))
+            first = epoch == row.began_epoch and row.epochs_done > epoch  # how long it will take is told at once
+            if (row.epoch > epoch or first) and time.monotonic() - when > self.every:
+                self.printed[row.run.name] = (row.epochs_done if first else row.epoch, time.monotonic())
+                accuracy = row.text("test_accuracy")
+                self.event(row, f"epoch {epoch_text(row)}", f"accuracy {accuracy} %" if accuracy else "", self.left())
 
 
 class Live(Plain):
@@ -220,44 +164,44 @@ class Live(Plain):
         if self.live is not None:
             self.live.update(self.table())
 
-    def fitting(self, room: int) -> list[Row]:
-        """At most `room` rows in matrix order: what runs, what failed, what ended last, what is next."""
+    def fitting_rows(self, room: int) -> list[Row]:
+        """Return at most `room` rows in matrix order: what runs, what failed, what ended last, what is next."""
         interest = {"running": 0, ELSEWHERE: 0, "failed": 1, "diverged": 1, "interrupted": 1, "done": 2, "queued": 3}
-        ranked = sorted(self.rows, key=lambda row: (interest[row.state], -row.order))
+        ranked = sorted(self.rows, key=lambda row: (interest[row.state], -row.ended))
         shown = {row.run.name for row in ranked[:room]}
         return [row for row in self.rows if row.run.name in shown]
 
     def table(self) -> Any:
+        """Return what rich is to show: the table, and the counts with the time left below it."""
         from rich import box
+        from rich.console import Group
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, caption=self.caption(), caption_justify="left")
-        table.add_column("run", no_wrap=True, overflow="ellipsis")
-        for heading in ("state", "epoch", "accuracy %", "sparsity %", "time"):
-            table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
-        shown = self.fitting(max(3, self.console.height - 7))
-        for row in shown:
-            seconds = row.seconds()
-            table.add_row(
-                row.run.name,
-                MARKS[row.state],
-                f"{row.epoch}/{row.config.epochs}",
-                row.figure("test_accuracy"),
-                row.figure("sparsity", 100),
-                "" if seconds is None else clock(seconds),
-            )
-        return table
+        prefix, columns = fitting_columns(self.rows, self.console.width)
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
+        table.add_column(heading_of_names(prefix), no_wrap=bool(columns[1:]), overflow="fold")
+        for column in columns:
+            table.add_column(column.heading, justify="left" if column.heading == "state" else "right", no_wrap=True)
+        for row in self.fitting_rows(max(3, self.console.height - 6)):
+            cells = [
+                Text(column.text(row), style=COLOURS[row.state] if column.heading == "state" else "")
+                for column in columns
+            ]
+            table.add_row(Text(row.run.name.removeprefix(prefix)), *cells)
+        return Group(table, Text(self.caption(), style="dim"))
 
     def caption(self) -> str:
-        count = {state: sum(row.state == state for row in self.rows) for state in MARKS}
-        parts = [f"{n} {state}" for state, n in count.items() if n]
-        left = seconds_left(self.rows, self.jobs)
-        return ", ".join(parts) + (f"; {clock(left)} left" if left else "")
+        """Return how many runs are in which state, and the time left."""
+        count = {state: sum(row.state == state for row in self.rows) for state in COLOURS}
+        parts = ", ".join(f"{number} {state}" for state, number in count.items() if number)
+        left = self.left()
+        return f"{parts}; {left}" if left else parts
 
 
 @contextlib.contextmanager
 def display(rows: list[Row], jobs: int, terminal: bool) -> Iterator[Plain]:
-    """The live table on a terminal, plain lines elsewhere."""
+    """Show the live table on a terminal, plain lines elsewhere, inside the `with` block."""
     if not terminal:
         yield Plain(rows, jobs)
         return

@@ -49,6 +49,7 @@ class TrainingProcess:
         environment[JOBS] = str(jobs)
         if config.threads:
             environment["OMP_NUM_THREADS"] = str(config.threads)
+        run.progress.unlink(missing_ok=True)  # of an earlier start
         with run.log.open("ab") as log:
             self.log_start = log.tell()
             self.process = subprocess.Popen(
@@ -78,7 +79,8 @@ class TrainingProcess:
 
     def stop(self, number: int) -> None:
         """Ask it to save and end. One that has not begun yet has nothing to save and ends at once."""
-        if self.run.read_status().get("state") == "running":
+        status = self.run.read_status()
+        if status.get("state") == "running" and status.get("pid") == self.process.pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, number)
         else:

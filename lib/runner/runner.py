@@ -14,9 +14,10 @@ from ..storage.run_dir import STATES, ResultsDir
 from ..training.stop import StopSignals
 from .checks import automatic_jobs, check_datasets, check_machine, check_writable
 from .folder import find_folder, open_folder
-from .live_table import ELSEWHERE, Row, display, print_line, silence
+from .live_table import display, print_line, silence
 from .request import Request
 from .resume import unfinished
+from .row import ELSEWHERE, Row
 from .scheduler import Scheduler
 
 

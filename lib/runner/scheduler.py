@@ -10,9 +10,10 @@ from pathlib import Path
 from ..storage.locks import Locked
 from ..training.stop import StopSignals
 from .folder import write_run
-from .live_table import ELSEWHERE, Plain, Row
+from .live_table import Plain
 from .process import TrainingProcess
 from .resume import is_finished
+from .row import ELSEWHERE, Row
 
 TICK = 0.05  # seconds between looks at the processes
 REDRAW = 0.5  # seconds between looks at their results
@@ -114,6 +115,7 @@ class Scheduler:
         row.begin()
         try:
             write_run(row.run, row.config)
+            row.run.write_status("running", epochs=row.config.epochs, pid=None)  # its process has none to tell yet
             self.processes.append((row, TrainingProcess(self.root, row.run, row.config, self.jobs)))
         except OSError as error:
             self.finish(row, "failed", f"could not be started: {error.strerror}: {error.filename or row.run.path}")

@@ -111,7 +111,7 @@ def test_50_kills_during_checkpoint_writes_lose_nothing(tree, tmp_path, capsys):
         process = start(config, results)
         try:
             folder = only_run(results)
-            begun = wait_for(lambda folder=folder: now if (now := status(folder))["state"] == "running" else None)
+            begun = wait_for(lambda folder=folder: now if (now := status(folder)).get("pid") else None)
             partial = folder / f".checkpoint.pt.{begun['pid']}.tmp"
             first = begun.get("epoch", 0)
             while status(folder).get("epoch", 0) <= first and process.poll() is None:

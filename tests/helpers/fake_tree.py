@@ -134,10 +134,10 @@ def wait_for(condition, seconds: float = 30.0):
 
 
 def running(root: Path, run_id: str) -> dict | None:
-    """The status of the run in the newest folder, once its training has begun."""
+    """The status of the run in the newest folder, once its training has begun and tells its process number."""
     for folder in reversed(folders(root)):
         path = folder / run_id / "status.json"
-        if path.exists() and (status := json.loads(path.read_text()))["state"] == "running":
+        if path.exists() and (status := json.loads(path.read_text()))["state"] == "running" and status["pid"]:
             return status
     return None
 
