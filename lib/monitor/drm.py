@@ -14,6 +14,9 @@ from pathlib import Path
 
 from .host import read_number, read_text
 
+#: Files below /dev that many processes have open and that are no GPU: they are not worth a look at their fdinfo.
+NO_DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/shm/", "/dev/pts/", "/dev/tty")
+
 UNITS = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
@@ -39,6 +42,15 @@ class Card:
         """Return a label from the hwmon folder, "" where there is none."""
         texts = (read_text(folder / name) for folder in sorted(self.device.glob("hwmon/hwmon*")))
         return next((text.strip() for text in texts if text), "")
+
+    def asleep(self) -> bool:
+        """Return whether the kernel has suspended the card."""
+        return asleep(self.device)
+
+
+def asleep(device: Path) -> bool:
+    """Return whether the kernel has suspended a PCI device, as laptops do; reading its sensors would wake it."""
+    return (read_text(device / "power/runtime_status") or "").strip() == "suspended"
 
 
 def cards(root: Path, vendor: str) -> list[Card]:
@@ -88,7 +100,9 @@ def clients(root: Path, slot: str, among: Iterable[int] | None = None) -> tuple[
             continue
         for descriptor in descriptors:
             with contextlib.suppress(OSError):
-                if not os.readlink(f"{folder}/{descriptor}").startswith("/dev/dri/"):  # noqa: PTH115
+                # A container may have given the device another name below /dev than dri/renderD128.
+                target = os.readlink(f"{folder}/{descriptor}")  # noqa: PTH115
+                if not target.startswith("/dev/") or target.startswith(NO_DEVICES):
                     continue
                 text = read_text(proc / str(pid) / "fdinfo" / descriptor) or ""
                 fields = dict(re.findall(r"^([a-z][\w-]*):\s*(.*?)\s*$", text, re.MULTILINE))

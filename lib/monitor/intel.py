@@ -23,6 +23,13 @@ VENDOR = "0x8086"
 LOCAL = ("local", "vram")
 
 
+# Energy counters of hwmon: of the card, and of the package on cards that count no more than that.
+ENERGIES = ("energy1_input", "energy2_input")
+
+# Power limits of hwmon, sustained before burst, of the card before those of the package; 0 says that there is none.
+LIMITS = ("power1_max", "power1_cap", "power2_max", "power2_cap")
+
+
 class IntelGpu:
     """One card run by i915 or xe."""
 
@@ -35,10 +42,13 @@ class IntelGpu:
         self.name = pci_name(root, VENDOR, card.device_id) or f"Intel GPU {card.device_id}"
         self.ids: tuple[str, ...] = (card.slot,)
         self.total_mib = self._total_mib()
-        self.last_energy: tuple[float, float] | None = None
+        self.last_energy: tuple[float, str, float] | None = None
         self.last_load: tuple[float, dict[str, tuple[float, float]]] | None = None
 
     def read(self, among: Iterable[int] | None = None) -> dict[str, float]:
+        if self.card.asleep():
+            self.last_energy = self.last_load = None
+            return {} if self.total_mib is None else {"device_total_mib": self.total_mib}
         sensor = self.card.sensor
         free = scaled(read_number(self.card.folder / "lmem_avail_bytes"), 1 / MIB)
         users, complete = clients(self.root, self.card.slot, among)
@@ -48,7 +58,7 @@ class IntelGpu:
             "device_used_mib": None if self.total_mib is None or free is None else self.total_mib - free,
             "device_total_mib": self.total_mib,
             "power_w": self._power(),
-            "power_limit_w": scaled(sensor("power1_max") or None, 1e-6),  # 0 says that there is no limit
+            "power_limit_w": scaled(first(*(sensor(name) or None for name in LIMITS)), 1e-6),
             "temperature_c": scaled(first(sensor("temp2_input"), sensor("temp1_input")), 1e-3),  # xe: 2 is the chip
             "fan_rpm": sensor("fan1_input"),
             "clock_mhz": self._clock(),
@@ -73,12 +83,14 @@ class IntelGpu:
 
     def _power(self) -> float | None:
         """Return the mean power since the last reading, W, from the energy counter; None at first and when it wraps."""
-        energy = self.card.sensor("energy1_input")
+        # A counter at 0 does not count: xe shows that of the card where the card has none.
+        counters = ((name, self.card.sensor(name)) for name in ENERGIES)
+        name, energy = next(((name, value) for name, value in counters if value), ("", None))
         now, last = time.monotonic(), self.last_energy
-        self.last_energy = None if energy is None else (now, energy)
-        if energy is None or last is None or now <= last[0] or energy < last[1]:
+        self.last_energy = None if energy is None else (now, name, energy)
+        if energy is None or last is None or last[1] != name or now <= last[0] or energy < last[2]:
             return None
-        return (energy - last[1]) * 1e-6 / (now - last[0])
+        return (energy - last[2]) * 1e-6 / (now - last[0])
 
     def _load(self, users: list[Client]) -> float | None:
         """Return for how many percent of the time since the last reading the busiest kind of engine worked for them."""

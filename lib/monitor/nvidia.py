@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from .devices import MIB
+from .drm import asleep
 from .host import read_text
+
+VENDOR = "0x10de"
+PCI = "sys/bus/pci/devices"
 
 
 def ask(query: Callable[..., Any], *arguments: Any) -> Any:
@@ -32,7 +36,9 @@ class NvidiaGpu:
     vendor = "nvidia"
     differs = False
 
-    def __init__(self, nvml: Any, handle: Any, index: int, parent: Any = None, part: int | None = None) -> None:
+    def __init__(
+        self, nvml: Any, handle: Any, index: int, parent: Any = None, part: int | None = None, root: Path = Path("/")
+    ) -> None:
         self.nvml, self.handle, self.index, self.parent, self.part = nvml, handle, index, parent, part
         whole = parent if parent is not None else handle
         name = text(ask(nvml.nvmlDeviceGetName, whole) or "NVIDIA GPU")
@@ -40,9 +46,12 @@ class NvidiaGpu:
         pci = ask(lambda: text(nvml.nvmlDeviceGetPciInfo(whole).busId))
         uuid = ask(lambda: text(nvml.nvmlDeviceGetUUID(handle)))
         self.ids = tuple(known for known in (uuid, pci) if known)
+        self.device = root / PCI / (pci or "").lower()[4:]  # NVML writes eight digits of the domain, the kernel four
 
     def read(self, among: Iterable[int] | None = None) -> dict[str, float]:
         del among  # the driver counts for the whole device
+        if asleep(self.device):
+            return {}
         nvml, handle = self.nvml, self.handle
         # A MIG part has memory of its own; power, heat and clocks belong to the whole device.
         whole = self.parent if self.parent is not None else handle
@@ -67,6 +76,8 @@ class NvidiaGpu:
         """Return processes as NVML reports them: in a container their numbers may be the machine's."""
         del among  # one query answers for all
         found: dict[int, float | None] = {}
+        if asleep(self.device):
+            return found
         for query in ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses"):
             for process in ask(lambda name=query: getattr(self.nvml, name)(self.handle)) or []:
                 # Some drivers answer 0 inside containers. A context is never that small: the size is unknown.
@@ -92,8 +103,17 @@ def _thousandth(value: float | None) -> float | None:
     return None if value is None else value / 1000.0
 
 
-def find(nvml: Any = None, root: Path = Path("/"), notes: list[str] | None = None) -> list[NvidiaGpu]:
-    """Return every NVIDIA device, MIG parts in place of devices cut into them; [] without driver or package."""
+def find(
+    nvml: Any = None, root: Path = Path("/"), notes: list[str] | None = None, wake: bool = True
+) -> list[NvidiaGpu]:
+    """Return every NVIDIA device, MIG parts in place of devices cut into them; [] without driver or package.
+
+    To ask the driver wakes the devices. Where all of them are suspended this is done only if `wake` says so.
+    """
+    if not wake and all_asleep(root):
+        if notes is not None:
+            notes.append("the NVIDIA GPU sleeps, and is not woken to look at it; --gpu 0 does so")
+        return []
     if nvml is None:
         # Loading the library takes a while, so look first whether the kernel has such a device at all.
         if not has_device(root):
@@ -117,11 +137,11 @@ def find(nvml: Any = None, root: Path = Path("/"), notes: list[str] | None = Non
     for index in range(count):
         handle = ask(nvml.nvmlDeviceGetHandleByIndex, index)
         if handle is not None:
-            gpus += mig_parts(nvml, handle, index) or [NvidiaGpu(nvml, handle, index)]
+            gpus += mig_parts(nvml, handle, index, root) or [NvidiaGpu(nvml, handle, index, root=root)]
     return gpus
 
 
-def mig_parts(nvml: Any, handle: Any, index: int) -> list[NvidiaGpu]:
+def mig_parts(nvml: Any, handle: Any, index: int, root: Path) -> list[NvidiaGpu]:
     """Return the MIG parts of a device; [] when it is whole."""
     mode = ask(lambda: nvml.nvmlDeviceGetMigMode(handle))
     if not mode or mode[0] != 1:
@@ -130,8 +150,15 @@ def mig_parts(nvml: Any, handle: Any, index: int) -> list[NvidiaGpu]:
     for part in range(ask(lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle)) or 0):
         piece = ask(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, part)
         if piece is not None:
-            parts.append(NvidiaGpu(nvml, piece, index, handle, part))
+            parts.append(NvidiaGpu(nvml, piece, index, handle, part, root))
     return parts
+
+
+def all_asleep(root: Path) -> bool:
+    """Return whether there are NVIDIA display devices and the kernel has suspended all of them."""
+    devices = [path for path in (root / PCI).glob("*") if (read_text(path / "vendor") or "").strip() == VENDOR]
+    displays = [path for path in devices if (read_text(path / "class") or "").startswith("0x03")]  # not their sound
+    return bool(displays) and all(map(asleep, displays))
 
 
 def has_device(root: Path) -> bool:

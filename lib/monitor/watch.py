@@ -64,7 +64,8 @@ def watch(options: Options, nvml: Any = None) -> int:
         # A run may be shorter than the start of its recording, which is then empty and no failure.
         if not options.output:
             return 2
-    devices = find(options.root, nvml, notes)
+    # What a run is about to use may be woken; a look at the machine wakes nothing.
+    devices = find(options.root, nvml, notes, wake=options.pid is not None or options.gpu is not None)
     gpus = visible(devices, os.environ)
     if options.gpu is not None:
         chosen = named(devices, options.gpu)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lib.monitor import amd
-from tests.helpers.gpu_recordings import unpack
+from lib.monitor.discovery import named
+from tests.helpers.gpu_recordings import unpack, write
 
 
 def test_amd_card_is_read_from_its_files(tmp_path: Path) -> None:
@@ -54,3 +55,47 @@ def test_amd_card_that_sleeps_or_vanishes_leaves_gaps(tmp_path: Path) -> None:
     reading = gpu.read()
     assert "gpu_utilization" not in reading and "device_used_mib" not in reading
     assert reading["device_total_mib"] == 24560.0
+
+
+def test_amd_apu_counts_the_host_memory_that_it_computes_in(tmp_path: Path) -> None:
+    (gpu,) = amd.find(unpack("amd_apu", tmp_path))
+    reading = gpu.read()
+    assert reading["device_used_mib"] == 256 + 40 * 1024
+    assert reading["device_total_mib"] == 512 + 63488
+    assert gpu.processes() == {900: 128 + 40 * 1024}
+
+
+def test_amd_partitions_of_a_card_are_devices_with_processes_of_their_own(tmp_path: Path) -> None:
+    gpus = amd.find(unpack("amd_mi300x_cpx", tmp_path))
+    assert [(gpu.index, gpu.name) for gpu in gpus] == [
+        (number, f"AMD Instinct MI300X partition {number}") for number in range(3)
+    ]
+    assert [gpu.processes() for gpu in gpus] == [{700: 4096.0}, {}, {701: 8192.0}]
+    for gpu in gpus:
+        reading = gpu.read()
+        assert reading["device_total_mib"] == 24574.0
+        assert reading["power_w"] == 310.0  # of the whole card
+        # the driver tells these of the whole card alone
+        assert not {"device_used_mib", "gpu_utilization"} & set(reading)
+    assert named(gpus, "GPU-123456789abcdef1") is gpus[1]
+    # an older kernel puts the number of the partition in the place of the PCI function
+    for node, place in (("2", 0xC101), ("3", 0xC102)):
+        file = tmp_path / "sys/class/kfd/kfd/topology/nodes" / node / "properties"
+        file.write_text(f"drm_render_minor 999\nlocation_id {place}\ndomain 0\n")
+    assert [gpu.processes() for gpu in amd.find(tmp_path)] == [{700: 4096.0}, {}, {701: 8192.0}]
+
+
+def test_amd_card_in_suspend_is_not_read(tmp_path: Path) -> None:
+    (gpu,) = amd.find(unpack("amd_rx7900xtx", tmp_path))
+    write(tmp_path, "sys/class/drm/card1/device/power/runtime_status", "suspended")
+    assert gpu.read() == {}
+    write(tmp_path, "sys/class/drm/card1/device/power/runtime_status", "active")
+    assert gpu.read()["power_w"] == 213.0
+
+
+@pytest.mark.parametrize("place", ["/dev/gpu0", "/dev/dri/card0"])
+def test_process_is_found_whatever_a_container_calls_the_render_node(place: str, tmp_path: Path) -> None:
+    (gpu,) = amd.find(unpack("amd_apu", tmp_path))
+    (tmp_path / "proc/900/fd/7").unlink()
+    write(tmp_path, "proc/900/fd/7", "", place)
+    assert gpu.processes() == {900: 128 + 40 * 1024}

@@ -10,7 +10,7 @@ from lib.monitor import nvidia
 from lib.monitor.devices import label
 from lib.monitor.discovery import find, hidden, named, visible
 from tests.helpers.fake_nvml import MIB, FakeNvml, device
-from tests.helpers.gpu_recordings import unpack
+from tests.helpers.gpu_recordings import unpack, write
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,31 @@ def test_all_vendors_together(tmp_path: Path) -> None:
     unpack("amd_mi300x", tmp_path)
     gpus = find(unpack("intel_a770_i915", tmp_path), FakeNvml(device()))
     assert [(gpu.vendor, gpu.index) for gpu in gpus] == [("nvidia", 0), ("amd", 0), ("intel", 0)]
+
+
+@pytest.mark.parametrize(
+    ("environ", "seen"),
+    [
+        ({"ROCR_VISIBLE_DEVICES": "0,1,2,3", "HIP_VISIBLE_DEVICES": "3"}, [3]),
+        ({"ROCR_VISIBLE_DEVICES": "2,3", "HIP_VISIBLE_DEVICES": "1"}, [3]),
+        ({"ROCR_VISIBLE_DEVICES": "3,1", "HIP_VISIBLE_DEVICES": "0"}, [3]),
+        ({"ROCR_VISIBLE_DEVICES": "2,3", "HIP_VISIBLE_DEVICES": "2"}, []),
+        ({"ROCR_VISIBLE_DEVICES": "2,3", "CUDA_VISIBLE_DEVICES": "1,0"}, [3, 2]),
+        ({"HIP_VISIBLE_DEVICES": "1", "CUDA_VISIBLE_DEVICES": "2"}, [1]),
+        ({"ROCR_VISIBLE_DEVICES": "GPU-00000000000000c2,0", "HIP_VISIBLE_DEVICES": "1"}, [0]),
+        ({"ROCR_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "0"}, []),
+    ],
+)
+def test_hip_counts_within_what_rocr_leaves(environ: dict[str, str], seen: list[int], tmp_path: Path) -> None:
+    for number in range(4):
+        device_folder = f"sys/class/drm/card{number}/device"
+        write(tmp_path, f"{device_folder}/vendor", "0x1002")
+        write(tmp_path, f"{device_folder}/uevent", f"DRIVER=amdgpu\nPCI_SLOT_NAME=0000:c{number}:00.0")
+        write(tmp_path, f"{device_folder}/unique_id", f"00000000000000c{number}")
+    assert [gpu.index for gpu in visible(find(tmp_path), environ)] == seen
+
+
+def test_all_variables_that_hide_devices_are_named(tmp_path: Path) -> None:
+    gpus = find(unpack("amd_mi300x", tmp_path))
+    sentence = hidden(gpus, {"ROCR_VISIBLE_DEVICES": "0", "HIP_VISIBLE_DEVICES": "1"}) or ""
+    assert "ROCR_VISIBLE_DEVICES='0' and HIP_VISIBLE_DEVICES='1'" in sentence

@@ -96,3 +96,51 @@ def test_intel_load_of_the_device_is_unknown_when_some_users_cannot_be_seen(
     (tmp_path / "proc/1/fd").mkdir(parents=True)
     monkeypatch.setattr(drm.os, "listdir", guarded)
     assert "gpu_utilization" not in gpu.read()
+
+
+@pytest.mark.parametrize("card", [None, "0"])
+def test_intel_power_of_a_card_that_counts_the_package_alone(
+    card: str | None, tmp_path: Path, clock: list[float]
+) -> None:
+    _, gpu = intel.find(unpack("intel_b580_xe", tmp_path))
+    sensors = tmp_path / "sys/class/drm/card1/device/hwmon/hwmon3"
+    (sensors / "energy1_input").unlink()
+    if card is not None:
+        (sensors / "energy1_input").write_text(card)
+    (sensors / "energy2_input").write_text("1000000")
+    assert "power_w" not in gpu.read()
+    clock[0] += 2.0
+    (sensors / "energy2_input").write_text("181000000")
+    assert gpu.read()["power_w"] == pytest.approx(90.0)
+
+
+def test_intel_counter_that_stays_zero_is_a_gap(tmp_path: Path, clock: list[float]) -> None:
+    _, gpu = intel.find(unpack("intel_b580_xe", tmp_path))
+    (tmp_path / "sys/class/drm/card1/device/hwmon/hwmon3/energy1_input").write_text("0")
+    gpu.read()
+    clock[0] += 1.0
+    assert "power_w" not in gpu.read()
+
+
+@pytest.mark.parametrize(
+    ("limits", "watts"),
+    [
+        ({"power1_max": 0, "power1_cap": 220_000_000}, 220.0),  # Battlemage
+        ({"power1_max": 0, "power2_max": 190_000_000}, 190.0),
+        ({"power1_max": 150_000_000, "power1_cap": 220_000_000, "power2_max": 140_000_000}, 150.0),
+        ({"power1_max": 0, "power1_cap": 0, "power2_max": 0}, None),
+    ],
+)
+def test_intel_power_limit_is_the_first_set(limits: dict[str, int], watts: float | None, tmp_path: Path) -> None:
+    _, gpu = intel.find(unpack("intel_b580_xe", tmp_path))
+    for name, microwatts in limits.items():
+        (tmp_path / "sys/class/drm/card1/device/hwmon/hwmon3" / name).write_text(str(microwatts))
+    assert gpu.read().get("power_limit_w") == watts
+
+
+def test_intel_card_in_suspend_tells_its_size_alone(tmp_path: Path, clock: list[float]) -> None:
+    _, gpu = intel.find(unpack("intel_b580_xe", tmp_path))
+    gpu.read()
+    write(tmp_path, "sys/class/drm/card1/device/power/runtime_status", "suspended")
+    clock[0] += 1.0
+    assert gpu.read() == {"device_total_mib": 12288.0}

@@ -10,6 +10,7 @@ from lib.monitor import nvidia
 from lib.monitor.devices import READINGS
 from lib.monitor.discovery import named
 from tests.helpers.fake_nvml import MIB, FakeNvml, device, process
+from tests.helpers.gpu_recordings import write
 
 
 def test_nvidia_readings_are_in_the_units_they_are_named_for() -> None:
@@ -106,3 +107,20 @@ def test_nvidia_without_driver_or_device_is_no_error(tmp_path: Path) -> None:
     assert "mismatch" in notes[0]
     (tmp_path / "proc").mkdir()
     assert nvidia.find(None, tmp_path) == []
+
+
+def test_nvidia_device_in_suspend_is_neither_looked_for_nor_read(tmp_path: Path) -> None:
+    card, sound = (f"sys/bus/pci/devices/0000:1b:00.{number}" for number in (0, 1))
+    for path, kind, state in ((card, "0x030000", "suspended"), (sound, "0x040300", "active")):
+        write(tmp_path, f"{path}/vendor", "0x10de")
+        write(tmp_path, f"{path}/class", kind)
+        write(tmp_path, f"{path}/power/runtime_status", state)
+    nvml, notes = FakeNvml(device(compute=[process(7, 900)])), []
+    assert nvidia.find(nvml, tmp_path, notes, wake=False) == [] and nvml.queries == 0
+    assert "sleeps" in notes[0] and "--gpu 0" in notes[0]
+    (gpu,) = nvidia.find(nvml, tmp_path)
+    before = nvml.queries
+    assert (gpu.read(), gpu.processes(), nvml.queries) == ({}, {}, before)
+    write(tmp_path, f"{card}/power/runtime_status", "active")
+    assert gpu.read()["power_w"] == pytest.approx(412.345) and gpu.processes() == {7: 900.0}
+    assert nvidia.find(nvml, tmp_path, wake=False)
