@@ -108,6 +108,10 @@ memory: packages ## predicted peak memory of every run, no GPU needed; which fit
 bench: packages ## measure speed; COMPARE=old.json shows what changed
 	$(Q)$(python) scripts/bench.py $(if $(call given,COMPARE),--compare $(call quote,$(COMPARE))) $(overrides)
 
+.PHONY: deps-tensorboard
+deps-tensorboard: packages-tensorboard ## install TensorBoard, which shows what TENSORBOARD=y writes
+	@printf '%s\n' $(call quote,look at the newest results with: $(dir $(if $(foreign),$(foreign),.venv/bin/python))tensorboard --logdir results/latest)
+
 ##@ Develop
 .PHONY: check
 check: packages-dev ## lint, types and tests
@@ -149,19 +153,23 @@ folder = $(if $(call given,DIR),set -- $(call quote,$(value DIR));,set --; \
 names: packages
 	$(Q)$(python) scripts/kconfig.py names $(overrides)
 
-.PHONY: packages packages-dev
+.PHONY: packages packages-dev packages-tensorboard
 ifeq ($(foreign),)
 packages: .venv/.packages
 packages-dev: .venv/.packages-dev
+packages-tensorboard: .venv/.packages-tensorboard
 else
 packages:
 	$(Q)$(python) scripts/install.py --check requirements.txt
 packages-dev:
 	$(Q)$(python) scripts/install.py --check requirements-dev.txt
+packages-tensorboard:
+	$(Q)$(python) scripts/install.py --check requirements-tensorboard.txt
 endif
 
 .venv/.packages: requirements.txt
-.venv/.packages-dev: requirements-dev.txt requirements.txt
-.venv/.packages .venv/.packages-dev:
+.venv/.packages-tensorboard: requirements-tensorboard.txt requirements.txt
+.venv/.packages-dev: requirements-dev.txt requirements-tensorboard.txt requirements.txt
+.venv/.packages .venv/.packages-tensorboard .venv/.packages-dev:
 	$(Q)python=$(suitable); [ "$$python" ] || { echo "Python 3.11 or newer is needed, as python3" >&2; exit 2; }; \
 	"$$python" scripts/install.py .venv $< $@

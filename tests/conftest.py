@@ -75,7 +75,7 @@ def make_config() -> Callable[..., RunConfig]:
 def own_tree(tmp_path: Path) -> Path:
     """A copy of the program in a folder whose name is awkward, to be written into."""
     copy = tmp_path / "Bäume [2] mit 'Leerzeichen'"
-    for name in ("Kconfig", "Makefile", "requirements.txt", "requirements-dev.txt"):
+    for name in ("Kconfig", "Makefile", "requirements.txt", "requirements-dev.txt", "requirements-tensorboard.txt"):
         copy.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, copy)
     for name in ("defconfigs", "lib", "lenet5", "resnet18", "scripts"):

@@ -1,24 +1,27 @@
-"""TensorBoard event files from the metrics of a run, written without TensorBoard or any other package.
+"""Write the metrics of a run as TensorBoard event files, without TensorBoard or any other package.
 
-An event file is a row of records, each ``length (8 bytes), crc(length) (4), data, crc(data) (4)``, all little-endian,
-with the masked CRC-32C of TFRecord. The data is a protocol-buffer message ``Event``; of it we need four fields:
+An event file is a sequence of records, each ``length (8 bytes), crc(length) (4), data, crc(data) (4)``, little-endian,
+with the masked CRC-32C of TFRecord. The data is a protocol-buffer message ``Event``, of which four fields are used:
 
     Event        1: wall_time (double)   2: step (int64)   3: file_version (string)   5: summary (Summary)
     Summary      1: value (repeated Value)
     Value        1: tag (string)         2: simple_value (float)
-
-To look at them: ``pip install tensorboard && tensorboard --logdir results/latest``.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
+import shlex
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from .run_log import display_path
 
 PREFIX = "events.out.tfevents."
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, bits reversed
@@ -37,7 +40,7 @@ _CRC_TABLE = _table()
 
 
 def crc32c(data: bytes) -> int:
-    """The CRC-32C (Castagnoli) of `data`."""
+    """Return the CRC-32C (Castagnoli) of `data`."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = _CRC_TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
@@ -45,7 +48,7 @@ def crc32c(data: bytes) -> int:
 
 
 def _checked(data: bytes) -> bytes:
-    """`data` and its checksum, rotated and shifted as TFRecord wants it."""
+    """Return `data` followed by its checksum, rotated and shifted as TFRecord requires."""
     crc = crc32c(data)
     masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
     return data + struct.pack("<I", masked)
@@ -65,7 +68,7 @@ def _varint(value: int) -> bytes:
 
 
 def _message(field: int, data: bytes) -> bytes:
-    """A field that holds text or another message."""
+    """Return a field that holds text or another message."""
     return _varint(field << 3 | 2) + _varint(len(data)) + data
 
 
@@ -74,9 +77,9 @@ def _event(wall_time: float, step: int, body: bytes) -> bytes:
 
 
 def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Tag and value of each number in a line of the metrics: `memory/weights`, `accuracy/test`, `layer_sparsity/...`.
+    """Yield tag and value of each number in a line of the metrics: `memory/weights`, `accuracy/test`, ...
 
-    What is not a finite number is left out: a gap, not a zero.
+    A value that is not a finite number is left out: a gap, not a zero.
     """
     for name, value in record.items():
         if name in ("epoch", "time"):
@@ -89,9 +92,9 @@ def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 class Events:
-    """The event file of one run. A run that is taken up again replaces it, so that no epoch stands there twice.
+    """Write the event file of one run. A resumed run replaces it, so that no epoch is in it twice.
 
-    A file that cannot be written is told once, through `warn`, and disturbs nothing: the metrics are elsewhere.
+    If the file cannot be written, `warn` is called once and training continues: the metrics are kept elsewhere.
     """
 
     def __init__(self, folder: Path, history: Iterable[Mapping[str, Any]] = (), warn: Callable[[str], object] = print):
@@ -109,7 +112,7 @@ class Events:
             self.add(record)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Append one epoch of the metrics; the step is the epoch."""
+        """Append the metrics of one epoch; the step is the epoch."""
         values = b"".join(
             _message(1, _message(1, tag.encode()) + struct.pack("<Bf", 2 << 3 | 5, value))
             for tag, value in scalars(record)
@@ -128,3 +131,11 @@ class Events:
     def _give_up(self, error: OSError) -> None:
         self.broken = True
         self.warn(f"warning: no more TensorBoard events, {self.path.parent} cannot be written: {error.strerror}")
+
+
+def how_to_look(folder: Path) -> str:
+    """Return the command that shows the event files below `folder`, and how to install TensorBoard if it is missing."""
+    program = display_path(Path(sys.executable).with_name("tensorboard"))
+    command = shlex.join([program, "--logdir", display_path(folder)])
+    missing = importlib.util.find_spec("tensorboard") is None
+    return f"TensorBoard: {command}" + (" (`make deps-tensorboard` installs it)" if missing else "")

@@ -19,9 +19,8 @@ from ..memory.allocator import AllocatorPeaks
 from ..pruning.score_histogram import NotFinite
 from ..storage.files import append_json, read_json_lines, write_atomic, write_json, write_json_lines
 from ..storage.run_dir import RunDir
-from . import checkpoint, device, lr_schedules, seeding
+from . import checkpoint, device, inference, lr_schedules, seeding
 from .build import build_optimizer, build_pruner
-from .inference import inference_test
 from .progress import Diverged, Interrupted, Progress, Stop
 from .progress_report import ProgressReport
 from .summary import summarise
@@ -275,9 +274,10 @@ class Training:
             self.log(f"dropped {torn} torn lines of {self.run.metrics.name}")
         write_json_lines(self.run.metrics, progress.history)
         if self.config.tensorboard:
-            from .tensorboard import Events
+            from .tensorboard import Events, how_to_look
 
             self.events = Events(self.run.path / "tensorboard", progress.history, self.log)
+            self.log(how_to_look(self.run.path))
 
     def finish(self) -> dict[str, Any]:
         """Final weights and summary."""
@@ -290,7 +290,8 @@ class Training:
         summary = summarise(self.config, self.setup, self.model, self.progress.history)
         if self.config.inference_test:
             autocast = self.setup.autocast()
-            summary["inference"] = inference_test(self.model, self.data, self.config, autocast, stored)
+            summary["inference"] = inference.inference_test(self.model, self.data, self.config, autocast, stored)
+            self.log(inference.table(summary["inference"], self.setup.name))
         write_json(self.run.summary, summary)
         self.set_phase("done")
         return summary

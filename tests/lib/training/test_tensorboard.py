@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shlex
 import struct
 import subprocess
 import sys
@@ -10,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from lib.storage.project import ROOT
-from lib.training.tensorboard import PREFIX, Events, crc32c, scalars
+from lib.training.tensorboard import PREFIX, Events, crc32c, how_to_look, scalars
+from tests.helpers.tiny_runs import run, tiny
 
 RECORD = {
     "epoch": 300, "time": 1700000000.5, "test_accuracy": 98.5, "train_loss": float("nan"), "learning_rate": 0.002,
@@ -78,3 +81,21 @@ def test_writing_them_imports_neither_torch_nor_tensorboard() -> None:
     probe = "import sys, lib.training.tensorboard; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"torch", "tensorboard", "numpy"}
+
+
+def test_a_run_says_how_to_look_at_its_event_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    run(tiny(epochs=1, tensorboard=True), tmp_path / "a run", log=lines.append)
+    (line,) = (line for line in lines if line.startswith("TensorBoard: "))
+    program, option, folder = shlex.split(line.removeprefix("TensorBoard: "))
+    assert Path(program).name == "tensorboard" and option == "--logdir"
+    assert list(Path(folder).glob(f"tensorboard/{PREFIX}*"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert how_to_look(tmp_path).endswith("(`make deps-tensorboard` installs it)")
+
+
+def test_make_installs_tensorboard_on_request_and_says_how_to_start_it() -> None:
+    command = ["make", "-s", "deps-tensorboard", f"PYTHON={sys.executable}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(f"{Path(sys.executable).with_name('tensorboard')} --logdir results/latest\n")

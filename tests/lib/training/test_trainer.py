@@ -296,7 +296,7 @@ def test_only_epochs_may_change_and_only_grow(tmp_path: Path) -> None:
     run(tiny(epochs=2), tmp_path)
     with pytest.raises(ConfigError) as error:
         run(tiny(epochs=1, batch_size=32, seed=5), tmp_path)
-    assert [problem.split("=")[0] for problem in error.value.problems] == ["seed", "batch_size", "epochs"]
+    assert {problem.split("=")[0] for problem in error.value.problems} == {"seed", "batch_size", "epochs"}
     before = metrics(tmp_path)
     summary = run(tiny(epochs=4), tmp_path)
     assert summary["epochs"] == 4 and summary["extended_from_epochs"] == 2
