@@ -13,15 +13,14 @@ from typing import Any
 
 from .display_names import CATEGORIES, DEFAULT_RANKING, OPTIMIZER_NAMES, method_name
 
+LARGEST = 1e18  # of whatever unit: nothing that a run measures is larger
+
 
 def number(value: Any) -> float | None:
-    """`value` as a finite float, or None: null, NaN, infinities, booleans and text are no measurement."""
+    """Return `value` as a float; None for null, NaN, booleans, text and sizes beyond LARGEST: no measurement."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # a whole number of hundreds of digits
-        return None
+    return float(value) if -LARGEST <= value <= LARGEST else None
 
 
 def known_bytes(memory: Any) -> dict[str, float]:

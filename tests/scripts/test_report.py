@@ -27,11 +27,12 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def test_empty_folder_still_gives_a_page(tmp_path: Path) -> None:
+def test_a_folder_without_runs_gets_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "x-20240101-120000"
     folder.mkdir()
-    assert report.main([str(folder)]) == 0
-    assert (folder / "report.html").read_text().endswith("</html>\n")
+    assert report.main([str(folder)]) == 1
+    assert capsys.readouterr().err == f"{folder}: no runs in this folder\n"
+    assert not list(folder.iterdir())
 
 
 def test_missing_folder_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

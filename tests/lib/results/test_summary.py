@@ -173,3 +173,12 @@ def test_a_run_that_was_trained_further_than_planned_is_named(tmp_path: Path) ->
     found = load.load(tmp_path)
     assert f"{folder.name}: planned for 2 epochs and trained further" in summary.to_markdown(found)
     assert plot_data.shrink(found).runs[0].summary["grown_from"] == 2
+
+
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@"])
+def test_no_text_of_a_run_is_a_formula_in_a_spreadsheet(tmp_path: Path, begin: str) -> None:
+    folder = make_run(tmp_path, state="failed", reason="x").rename(tmp_path / f"{begin}cmd")
+    config = f"model: lenet5\noptimizer: adamw\ndataset: '{begin}HYPERLINK(1)'\n"
+    (folder / "config.yaml").write_text(config)
+    (line,) = lines_of(tmp_path)
+    assert line["dataset"] == f"'{begin}HYPERLINK(1)" and line["not_counted"].startswith(f"'{begin}cmd")
