@@ -17,7 +17,7 @@ typed := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
 quote = '$(subst ','\'',$1)'
 given = $(if $(filter $1,$(typed)),$(value $1))
 Q := $(if $(filter-out 0,$(call given,V)),,@)
-overrides = $(foreach v,$(sort $(filter-out PYTHON A B COMPARE DIR GPU_MIB V,$(typed))),$(call quote,$v=$(value $v)))
+overrides = $(foreach v,$(sort $(filter-out PYTHON A B COMPARE DIR GPU_MIB PUBLISH V,$(typed))),$(call quote,$v=$(value $v)))
 
 # Which Python: the one that the user names, else that of an active environment (conda's base is always active and
 # says nothing), else our own in .venv. Packages are installed into our own only.
@@ -93,8 +93,8 @@ compare: $(ready) ## compare two results folders: A=results/x B=results/y
 	$(Q)$(python) scripts/results.py compare $(call quote,$(call given,A)) $(call quote,$(call given,B))
 
 .PHONY: update-graphs
-update-graphs: $(ready) ## draw the pictures of the newest results (or of DIR) there and into images/
-	$(Q)$(folder) $(python) scripts/update_graphs.py "$$@"
+update-graphs: $(ready) ## draw the pictures of the newest results (or of DIR); a preset's full run, or PUBLISH=y: into images/ too
+	$(Q)$(folder) $(python) scripts/update_graphs.py $(if $(call given,PUBLISH),--publish $(call quote,$(value PUBLISH))) "$$@"
 
 .PHONY: report
 report: $(ready) ## one self-contained report.html of the newest results, or of DIR

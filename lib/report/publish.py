@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -14,9 +15,14 @@ from ..results.load import load
 from ..results.memory_estimates import with_predictions
 from ..results.records import Results
 from ..storage.files import replacing
+from ..storage.project import ROOT
 
 DATA = "data.json"
 OF_MEMORY = ("gpu_memory_comparison.png", "memory_by_category.png", "memory_vs_accuracy_scatter.png")
+#: What may be typed beside a preset without changing what it trains.
+HARMLESS = {
+    "RESULTS_DIR", "DATA_DIR", "DEVICE", "DOWNLOAD", "JOBS", "SEEDS", "MONITOR", "MONITOR_INTERVAL", "TENSORBOARD",
+}  # fmt: skip
 PER_OPTIMIZER = re.compile(r"\w+_(model_comparison|accuracy_evolution)\.png")
 
 
@@ -57,14 +63,41 @@ def to_publish(files: dict[str, bytes | None], results: Results) -> dict[str, by
     return {name: content if name in shown else None for name, content in files.items()}
 
 
-def replaced(data: Path, now: Results) -> str | None:
-    """A sentence where other, or more, results were published until now than are to be."""
+def published(data: Path) -> Results | None:
+    """Return the results whose pictures lie beside a data file; None where there is none, or none that can be read."""
     try:
-        before = plot_data.from_text(data.read_text())
+        return plot_data.from_text(data.read_text())
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    fewer = len(before.runs) > len(now.runs)
-    if before.preset == now.preset and not fewer:
+
+
+def why_not_published(results: Results, data: Path) -> str | None:
+    """Return the reason why these results take nobody's place in images/ unless that is asked for; None if they may.
+
+    What goes there by itself is a preset's full run: the preset unchanged, nothing typed that changes what is trained,
+    all of its runs done, and not fewer of them than are published.
+    """
+    chosen = results.chosen_by or f"defconfig-{results.preset}"
+    if not (ROOT / "defconfigs" / chosen.removeprefix("defconfig-")).is_file():
+        return "they were not made from a preset as it is"
+    changed = [name for name in results.overrides if name not in HARMLESS and not name.endswith("_THREADS")]
+    if changed:
+        return f"{', '.join(changed)} changed the preset"
+    complete = {run.name for run in results.runs if run.is_complete}
+    if not complete or not complete.issuperset(results.planned):
+        return "not all of its runs are done"
+    before = published(data)
+    if before is not None and len(before.runs) > len(results.runs):
+        return f"there are {before.preset}'s, of {len(before.runs)} runs"
+    return None
+
+
+def replaced(data: Path, now: Results) -> str | None:
+    """Return a sentence where other, or more, results were published until now than are to be."""
+    before = published(data)
+    if before is None:
+        return None
+    if before.preset == now.preset and len(before.runs) <= len(now.runs):
         return None
     return (
         f"The pictures in {data.parent} were of {before.preset}, {len(before.runs)} runs; now they are of "
@@ -72,30 +105,46 @@ def replaced(data: Path, now: Results) -> str | None:
     )
 
 
-def from_results(path: Path, images: Path | None) -> int:
-    """Draw a results folder; returns the exit code."""
+def from_results(path: Path, images: Path | None, publish: bool = False) -> int:
+    """Draw a results folder into its graphs/ and, where they may stand there, into images/; return the exit code.
+
+    Args:
+        path: the results folder.
+        images: the folder of published pictures; None leaves it alone.
+        publish: whether to put the pictures there even if they are not those of a preset's full run.
+    """
     results = load(path)
     if not results.runs:
         print(f"{path}: no runs in this folder", file=sys.stderr)
         return 1
     results = with_predictions(results)
-    study = results.is_study
     for model in results.models:
         small = plot_data.shrink(results.of_model(model))
         files, messages = draw(small)
         graphs = path / "graphs" / model if len(results.models) > 1 else path / "graphs"
         print(f"{model}: {replace_pictures(graphs, files)} pictures in {graphs}")
-        if images and any(run.is_complete for run in small.runs):
-            published = images / model / results.preset if study else images / model
-            if sentence := replaced(published / DATA, small):
-                messages.insert(0, sentence)
-            count = replace_pictures(published, to_publish(files, small), {DATA: plot_data.to_text(small).encode()})
-            print(f"{model}: {count} pictures in {published}, and {DATA}, which they were drawn from")
-        elif images:
-            print(f"{model}: no run is done, so the pictures in {images} are left as they are")
+        if images:
+            target = images / model / results.preset if results.is_study else images / model
+            messages[:0] = _publish(files, small, target, path, publish)
         for sentence in messages:
             print(f"  {sentence}")
     return 0
+
+
+def _publish(files: dict[str, bytes | None], results: Results, target: Path, source: Path, asked: bool) -> list[str]:
+    """Put the pictures of one model into images/, or say why not; return the sentences about what they replace."""
+    model = results.models[0]
+    if not any(run.is_complete for run in results.runs):
+        print(f"{model}: no run is done, so the pictures in {target} are left as they are")
+        return []
+    if not asked and (reason := why_not_published(results, target / DATA)):
+        print(f"{model}: not published in {target}: {reason}")
+        print(f"  `make update-graphs DIR={shlex.quote(str(source))} PUBLISH=y` publishes these pictures there")
+        return []
+    sentence = replaced(target / DATA, results)
+    count = replace_pictures(target, to_publish(files, results), {DATA: plot_data.to_text(results).encode()})
+    print(f"{model}: {count} pictures in {target}, and {DATA}, which they were drawn from")
+    return [sentence] if sentence else []
 
 
 def from_images(images: Path) -> int:

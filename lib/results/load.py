@@ -20,6 +20,9 @@ _RUN_ID = re.compile(
 )
 
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
 def _order(run: RunRecord) -> tuple:
     def place(value: str, known: Sequence[str]) -> tuple[int, str]:
         return (known.index(value), "") if value in known else (len(known), value)
@@ -44,7 +47,7 @@ def load_run(path: Path) -> RunRecord:
     latest = {int(number(row.get("epoch")) or 0): row for row in metrics}
     return RunRecord(
         name=path.name,
-        config=known | read_yaml(folder.config),
+        config=_with_safe_names(known | read_yaml(folder.config), known),
         status=folder.read_status(),
         summary=read_json(folder.summary),
         metrics=[latest[epoch] for epoch in sorted(latest)],
@@ -53,6 +56,15 @@ def load_run(path: Path) -> RunRecord:
         path=path,
         dropped=torn + torn_samples,
     )
+
+
+def _with_safe_names(config: dict[str, Any], named: dict[str, Any]) -> dict[str, Any]:
+    """`config` with names that can become parts of paths; others give way to those of the folder, or to `unnamed`."""
+    for field in ("model", "optimizer", "pruning_method", "variant"):
+        given = [value for value in (config.get(field), named.get(field), "unnamed") if value not in (None, "")]
+        if field in config and given[0] != "unnamed":
+            config[field] = next(value for value in given if _NAME.fullmatch(str(value)))
+    return config
 
 
 def is_run(path: Path) -> bool:

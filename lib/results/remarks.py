@@ -55,5 +55,6 @@ def _special_runs(results: Results) -> list[str]:
                 f"{run.name}: planned for {planned} epochs and trained further; not the same as a run planned so long."
             )
     if torn := sum(run.dropped for run in results.runs):
-        sentences.append(f"{torn} torn line{'s' * (torn != 1)} left out of metrics and memory samples.")
+        lines = "1 torn line was" if torn == 1 else f"{torn} torn lines were"
+        sentences.append(f"{lines} left out of metrics and memory samples.")
     return sentences

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lib import plots
 from lib.report.publish import from_images, from_results
@@ -69,12 +71,62 @@ def test_older_pictures_go_and_other_files_stay(tmp_path: Path) -> None:
     assert (images / "logo.png").read_bytes() == b"old"
 
 
-def test_it_is_said_when_pictures_of_more_runs_are_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fewer_runs_than_are_published_take_their_place_only_if_asked_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images = tmp_path / "images"
     assert from_results(make_results(tmp_path / "a", FEW), images) == 0
+    before = {path: path.read_bytes() for path in images.rglob("*") if path.is_file()}
     assert "were of" not in capsys.readouterr().out
-    assert from_results(make_results(tmp_path / "b", FEW[:1]), images) == 0
+    smaller = make_results(tmp_path / "b", FEW[:1])
+    assert from_results(smaller, images) == 0
+    out = capsys.readouterr().out
+    assert f"not published in {images}/lenet5: there are lenet5-compare's, of {len(FEW)} runs" in out
+    assert f"`make update-graphs DIR={smaller} PUBLISH=y`" in out
+    assert {path: path.read_bytes() for path in images.rglob("*") if path.is_file()} == before
+    assert list((smaller / "graphs").glob("*.png"))
+    assert from_results(smaller, images, publish=True) == 0
     assert f"were of lenet5-compare, {len(FEW)} runs; now they are of lenet5-compare, 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("matrix", "reason"),
+    [
+        ({"chosen_by": "menuconfig"}, "not made from a preset"),
+        ({"chosen_by": "mine.yaml"}, "not made from a preset"),
+        ({"overrides": {"EPOCHS": "1"}}, "EPOCHS changed the preset"),
+        ({"runs": ["lenet5_adamw_none", "lenet5_sgd_none"]}, "not all of its runs are done"),
+    ],
+)
+def test_what_is_no_presets_full_run_is_published_only_if_asked_for(
+    tmp_path: Path, matrix: dict, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_results(tmp_path / "results", FEW[:1], epochs=2)
+    recorded = yaml.safe_load((folder / "matrix.yaml").read_text())
+    (folder / "matrix.yaml").write_text(yaml.safe_dump(recorded | matrix))
+    assert run(tmp_path) == 0
+    assert reason in capsys.readouterr().out
+    assert list((folder / "graphs").glob("*.png")) and not (tmp_path / "images").exists()
+    assert run(tmp_path, "--publish", "y") == 0
+    assert (tmp_path / "images" / "lenet5" / "data.json").is_file()
+
+
+def test_a_data_folder_and_more_seeds_do_not_keep_a_preset_from_being_published(tmp_path: Path) -> None:
+    folder = make_results(tmp_path / "results", FEW[:1], epochs=2)
+    recorded = yaml.safe_load((folder / "matrix.yaml").read_text())
+    (folder / "matrix.yaml").write_text(yaml.safe_dump(recorded | {"overrides": {"DATA_DIR": "/data", "SEEDS": "1"}}))
+    assert run(tmp_path) == 0
+    assert (tmp_path / "images" / "lenet5" / "data.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["/home/other/x", "../..", "a/b", "-x", ".hidden", "touch x #"])
+@pytest.mark.parametrize("field", ["model", "optimizer", "pruning_method", "variant"])
+def test_a_name_in_a_received_folder_leads_nowhere_outside(tmp_path: Path, field: str, name: str) -> None:
+    run_folder = make_run(tmp_path / "results" / "lenet5-compare-20240101-120000", epochs=2)
+    config = yaml.safe_load((run_folder / "config.yaml").read_text()) | {field: name}
+    (run_folder / "config.yaml").write_text(yaml.safe_dump(config))
+    found = load.load_run(run_folder)
+    assert all(re.fullmatch(r"[A-Za-z0-9][\w.+-]*", str(found.config[n])) for n in ("model", "optimizer", field))
 
 
 def test_without_a_finished_run_images_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
