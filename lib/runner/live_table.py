@@ -182,7 +182,12 @@ class Live(Plain):
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
         table.add_column(heading_of_names(prefix), no_wrap=bool(columns[1:]), overflow="fold")
         for column in columns:
-            table.add_column(column.heading, justify="left" if column.heading == "state" else "right", no_wrap=True)
+            table.add_column(
+                column.heading,
+                justify="left" if column.heading == "state" else "right",
+                no_wrap=True,
+                min_width=column.width,
+            )
         for row in self.fitting_rows(max(3, self.console.height - 6)):
             cells = [
                 Text(column.text(row), style=COLOURS[row.state] if column.heading == "state" else "")

@@ -71,9 +71,12 @@ def report(folder: ResultsDir, states: list[str], remark: str | None) -> int:
         write_summary(load(folder.path))
     except Exception as error:  # a table that cannot be written takes no run's result with it
         print(f"the summary could not be written: {error}", file=sys.stderr)
-    counts = ", ".join(f"{states.count(state)} {state}" for state in (*STATES, ELSEWHERE) if state in states)
+    counts = [f"{states.count(state)} {state}" for state in STATES if state in states]
+    if elsewhere := states.count(ELSEWHERE):
+        counts.append(f"{elsewhere} still being trained by another runner")
+        remark = remark or "`make summary` shows all of them once they are done"
     remark = f"; {remark}" if remark else ""
-    print_line(f"{count_runs(len(states))} in {display_path(folder.path)}: {counts}{remark}")
+    print_line(f"{count_runs(len(states))} in {display_path(folder.path)}: {', '.join(counts)}{remark}")
     return 0 if set(states) <= {"done", ELSEWHERE} else 1
 
 

@@ -55,7 +55,8 @@ def test_a_joiner_trains_what_the_first_has_not_begun_and_the_first_shows_all(tr
     try:
         wait_for(lambda: running(tree, RUNS[0]))
         code, out, err = run(tree, "--join", *THREE_RUNS)
-        assert code == 0 and "2 done, 1 elsewhere" in out, err
+        assert code == 0 and "2 done, 1 still being trained by another runner" in out, err
+        assert f"- {RUNS[0]}: running" in (folders(tree)[0] / "summary.md").read_text()
         assert first.poll() is None
         first.send_signal(signal.SIGINT)
         first.communicate(timeout=30)
@@ -103,5 +104,20 @@ def test_joining_other_runs_is_refused(tree):
         code, _, err = run(tree, "--join", *THREE_RUNS, "SEEDS=2")
         assert code == 2 and "the same NAME=value" in err and f"process {first.pid}" in err
         assert len(folders(tree)) == 1
+    finally:
+        end(first)
+
+
+def test_a_run_counts_as_running_from_its_start_not_only_once_its_process_has_told(tree):
+    behave(tree, {RUNS[0]: ["mute"]})
+    first = start(tree, *THREE_RUNS)
+    try:
+        wait_for(lambda: started(tree))
+        code, out, err = run(tree, "--join", *THREE_RUNS)
+        assert code == 0 and "2 done, 1 still being trained by another runner" in out, err
+        (folder,) = folders(tree)
+        assert f"- {RUNS[0]}: running" in (folder / "summary.md").read_text()
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=30)
     finally:
         end(first)
