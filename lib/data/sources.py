@@ -189,6 +189,8 @@ def list_images(split: Path) -> Listing:
         files = []
         for entry in os.scandir(folder):
             if entry.name[0] != "." and os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122
+                if not entry.is_file():
+                    raise DataError(f"{entry.path} is not a regular file")
                 stat = entry.stat()
                 files.append((entry.name, stat.st_size, stat.st_mtime_ns))
         if not files:

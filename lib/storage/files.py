@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .received import Refused, read_regular
+
 LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
 
 
@@ -74,7 +76,7 @@ def write_json(path: Path, record: dict[str, Any], durable: bool = True) -> None
 def read_json(path: Path) -> dict[str, Any]:
     """Return the record in `path`; {} where the file is missing or damaged."""
     try:
-        record = _parse(path.read_bytes())
+        record = _parse(read_regular(path))
     except OSError:
         return {}
     return record or {}
@@ -123,8 +125,8 @@ def _torn(path: Path) -> bool:
 def read_json_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     """Return the records of a file of JSON lines, and how many torn, NUL-filled or foreign lines were dropped."""
     try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
+        lines = read_regular(path).split(b"\n")
+    except (FileNotFoundError, Refused):
         return [], 0
     parsed = [_parse(line) for line in lines if line.strip()]
     records = [record for record in parsed if record is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from lib.data import image_folder, readers, sources
 from lib.data.sources import DataError, locate
@@ -88,6 +91,77 @@ def test_a_damaged_cache_is_made_again(cache: SimpleNamespace) -> None:
     file.write_bytes(file.read_bytes()[:100])
     assert torch.equal(image_folder.read(cache.folder).test_images, first.test_images)
     assert cache.decoded == 24
+
+
+@pytest.mark.parametrize("which", ["file", "folder"])
+def test_a_cache_that_others_can_write_is_not_read(cache: SimpleNamespace, which: str) -> None:
+    write_folder(cache.folder)
+    image_folder.read(cache.folder)
+    (file,) = cache.place.glob("*.safetensors")
+    assert (file.stat().st_mode & 0o777, cache.place.stat().st_mode & 0o777) == (0o600, 0o700)
+    (file if which == "file" else cache.place).chmod(0o777)
+    image_folder.read(cache.folder)
+    assert cache.decoded == 24
+
+
+def test_a_cache_behind_a_link_is_not_read(cache: SimpleNamespace) -> None:
+    write_folder(cache.folder)
+    image_folder.read(cache.folder)
+    (file,) = cache.place.glob("*.safetensors")
+    file.rename(cache.folder / "elsewhere")
+    file.symlink_to(cache.folder / "elsewhere")
+    image_folder.read(cache.folder)
+    assert cache.decoded == 24
+
+
+@pytest.mark.parametrize("change", ["pixels", "labels", "number"])
+def test_a_cache_that_does_not_fit_its_sum_or_its_source_is_made_again(cache: SimpleNamespace, change: str) -> None:
+    write_folder(cache.folder)
+    first = image_folder.read(cache.folder)
+    (file,) = cache.place.glob("*.safetensors")
+    with safe_open(file, "pt") as opened:
+        metadata, tensors = opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    if change == "pixels":
+        tensors["train_images"] += 1
+    else:
+        labels = tensors["train_labels"]
+        tensors["train_labels"] = labels.flip(0) if change == "labels" else labels[:-1]
+        content = b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))
+        metadata["sha256"] = hashlib.sha256(content).hexdigest()
+    save_file(tensors, file, metadata)
+    file.chmod(0o600)
+    assert torch.equal(image_folder.read(cache.folder).train_images, first.train_images)
+    assert cache.decoded == 24
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path: Path, kind: str) -> None:
+    write_folder(tmp_path)
+    image = tmp_path / "train" / "cat" / "x.png"
+    if kind == "pipe":
+        os.mkfifo(image)
+    else:
+        image.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"train/cat/x.png is not a regular file"):
+        locate("image_folder", tmp_path)
+
+
+def test_no_other_program_is_started_for_an_image(cache: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *arguments, **_: started.append(arguments))
+    write_folder(cache.folder)
+    image = cache.folder / "train" / "cat" / "0.png"
+    image.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n")
+    with pytest.raises(DataError, match=f"{image} cannot be decoded"):
+        image_folder.read(cache.folder)
+    assert not started
+
+
+def test_an_image_far_too_large_is_refused(cache: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(cache.folder)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)  # up to twice as many Pillow warns only
+    with pytest.raises(DataError, match="decompression bomb"):
+        image_folder.read(cache.folder)
 
 
 def test_without_a_place_for_the_cache_images_are_still_read(

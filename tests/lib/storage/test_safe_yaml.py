@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import yaml
 
 from lib.storage.safe_yaml import parse_yaml, read_yaml
 
 DEEP = ["[" * 3000, "[" * 100_000]
-HOSTILE = ["!!int", "a: !!bool x", "!!timestamp x", "!!set [a]", "a: 1:" + "00:" * 250 + "0.5", *DEEP]
+BOMB = "a: &a [x]\n" + "".join(f"{k}: &{k} [{', '.join([f'*{before}'] * 9)}]\n" for before, k in pairwise("abcdefghij"))
+HOSTILE = [
+    BOMB,
+    "a: &a 1\nb: {<<: *a}",
+    "!!int",
+    "a: !!bool x",
+    "!!timestamp x",
+    "!!set [a]",
+    "a: 1:" + "00:" * 250 + "0.5",
+    *DEEP,
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -21,6 +33,7 @@ def test_what_cannot_be_read_is_a_value_error_of_one_line(text: str, loader: typ
 
 def test_what_can_be_read_is_read() -> None:
     assert parse_yaml(b"a: [1, {b: 2}]") == {"a": [1, {"b": 2}]}
+    assert parse_yaml("a: '*b'\nc: 2 * 3 # *d") == {"a": "*b", "c": "2 * 3"}
 
 
 @pytest.mark.parametrize("content", [None, b"[1, 2", b"- a list", b"\xff\xfe{", b"[" * 20_000])

@@ -1,0 +1,53 @@
+"""Files that others may have put there are read without waiting, and only if they are files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lib.storage.files import read_json, read_json_lines
+from lib.storage.received import Refused, is_private, read_regular
+from lib.storage.safe_yaml import read_yaml
+
+
+@pytest.fixture(params=["pipe", "device", "folder"])
+def odd(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "odd"
+    if request.param == "pipe":
+        os.mkfifo(path)
+    elif request.param == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    return path
+
+
+def test_what_is_no_regular_file_is_refused_at_once(odd: Path) -> None:
+    with pytest.raises(Refused, match="not a regular file"):
+        read_regular(odd)
+
+
+def test_records_are_empty_where_there_is_no_regular_file(odd: Path) -> None:
+    assert read_json(odd) == {} and read_yaml(odd) == {} and read_json_lines(odd) == ([], 0)
+
+
+def test_a_file_is_read_up_to_the_size_that_is_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    assert read_regular(path) == read_regular(path, 5) == b"12345"
+    with pytest.raises(Refused, match="larger than 4 bytes"):
+        read_regular(path, 4)
+
+
+def test_private_is_what_nobody_else_can_have_written(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    assert not is_private(path)
+    path.touch(0o644)
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    assert is_private(path) and not is_private(link)
+    for mode in (0o664, 0o646):
+        path.chmod(mode)
+        assert not is_private(path)
