@@ -15,6 +15,7 @@ from ..config.symbols import Symbols
 from ..storage.files import read_json, write_atomic, write_json
 from ..storage.locks import Locked, locked
 from ..storage.project import ROOT
+from ..storage.received import read_regular
 from ..storage.run_dir import ResultsDir, RunDir
 from . import environment
 from .checks import Refused
@@ -165,7 +166,7 @@ def write_run(run: RunDir, config: RunConfig) -> None:
     with contextlib.suppress(Locked), run.lock():
         text = config.to_yaml()
         try:
-            same = run.config.read_text() == text
+            same = read_regular(run.config).decode() == text
         except (OSError, ValueError):
             same = False
         if not same:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..config.errors import ConfigError
 from ..config.run_config import RunConfig, not_resumable
 from ..storage.files import read_json
+from ..storage.received import read_regular
 from ..storage.run_dir import ResultsDir, RunDir
 
 FINISHED = ("done", "diverged")  # training a diverged run again would end the same way
@@ -19,7 +20,7 @@ def saved_configs(folder: ResultsDir) -> dict[str, RunConfig | None]:
     for run in folder.runs():
         saved[run.name] = None
         with contextlib.suppress(OSError, ValueError, ConfigError):
-            saved[run.name] = RunConfig.from_yaml(run.config.read_text())
+            saved[run.name] = RunConfig.from_yaml(read_regular(run.config).decode())
     return saved
 
 

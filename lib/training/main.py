@@ -22,6 +22,7 @@ from ..data.sources import source_of
 from ..monitor.process import MonitorProcess
 from ..storage.files import write_atomic
 from ..storage.project import ROOT
+from ..storage.received import read_regular
 from ..storage.run_dir import RunDir
 from .run_log import RunLog, display_path
 from .stop import StopSignals
@@ -60,7 +61,7 @@ def default_output(config: RunConfig) -> Path:
 def start(config: RunConfig, run: RunDir, build_model: BuildModel) -> int:
     """Check whether the folder holds the same run, then train. Raises ConfigError or OSError before that."""
     if run.config.exists():
-        before = RunConfig.from_yaml(run.config.read_text())
+        before = RunConfig.from_yaml(read_regular(run.config).decode())
         check_resumable(before, config)
         if run.read_status().get("state") == "done" and run.summary.exists() and before.epochs == config.epochs:
             print(f"{display_path(run.path)} is done already: {config.epochs} epochs")
