@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kconfiglib import MENU
+from kconfiglib import MENU, Choice
 
 from lib.config import kconfig
 from lib.config.errors import ConfigError
@@ -314,6 +314,8 @@ def test_help_and_prompts_fit_a_terminal_of_80_columns():
         text = getattr(node, "help", None) or ""
         assert all(len(line) <= 76 for line in text.splitlines()), text
         assert not node.prompt or len(node.prompt[0]) <= 62, node.prompt[0]
+        if isinstance(node.item, Choice):  # drawn as `    <prompt> (<chosen member>)  --->`
+            assert all(len(f"    {node.prompt[0]} ({m.nodes[0].prompt[0]})  --->") <= 80 for m in node.item.syms)
 
 
 def menu_of(name: str) -> str:
