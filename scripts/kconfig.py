@@ -37,25 +37,25 @@ from lib.storage.files import write_atomic
 from lib.storage.project import ROOT
 
 CONFIG = ROOT / ".config"
-PRESETS = ROOT / "defconfigs"
+PRESETS = ROOT / kconfig.PRESETS
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The command line: overrides by name, the name for defconfig and value, the file of --config."""
+class Request:
+    """Hold the command line: overrides by name, the name for defconfig and value, the file of --config."""
 
     overrides: dict[str, str]
     name: str = ""
     config: Path | None = None
 
 
-def menuconfig(asked: Asked) -> None:
-    """Needs a terminal; writes .config when its user says so."""
+def menuconfig(request: Request) -> None:
+    """Edit what `make` would run, and write .config when the user says so. Needs a terminal."""
     if reason := no_terminal():
         raise ConfigError(
             [f"menuconfig needs a terminal ({reason}); `make defconfig-<name>` writes .config without one"]
         )
-    symbols = kconfig.load(ROOT, CONFIG if CONFIG.exists() else None, asked.overrides)
+    symbols = kconfig.load(ROOT, matrix.default_config(ROOT), request.overrides)
     threading.Thread(target=end_with_terminal, daemon=True).start()
     kconfig.menu(symbols, CONFIG)
     if CONFIG.exists():
@@ -65,14 +65,14 @@ def menuconfig(asked: Asked) -> None:
 def end_with_terminal() -> None:
     """Wait until the terminal is gone, and end. The menus would ask a closed window for keys for ever."""
     terminal = select.poll()
-    terminal.register(sys.stdin, 0)  # a hang-up is told without being asked for
+    terminal.register(sys.stdin, 0)  # a hang-up is told without being request for
     for _, event in terminal.poll():
         if event & select.POLLHUP:
             os.kill(os.getpid(), signal.SIGHUP)
 
 
 def no_terminal() -> str | None:
-    """Why menus cannot be drawn here; None where they can."""
+    """Return why menus cannot be drawn here, or None where they can."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return "stdin or stdout is none"
     term = os.environ.get("TERM", "")
@@ -87,88 +87,93 @@ def no_terminal() -> str | None:
     return None
 
 
-def defconfig(asked: Asked) -> None:
-    """Writes .config."""
+def defconfig(request: Request) -> None:
+    """Write .config from a preset; a .config with other content is kept as .config.old."""
     known = [path.name for path in presets()]
-    if asked.name not in known:
-        near = nearest(asked.name, known)
-        raise ConfigError([f"defconfig-{asked.name}: no such preset{near}; `make list-defconfigs` lists them"])
-    symbols = kconfig.load(ROOT, PRESETS / asked.name, asked.overrides)
+    if request.name not in known:
+        near = nearest(request.name, known)
+        raise ConfigError([f"defconfig-{request.name}: no such preset{near}; `make list-defconfigs` lists them"])
+    symbols = kconfig.load(ROOT, PRESETS / request.name, request.overrides)
     runs = matrix.expand(symbols)
-    kconfig.save(symbols, CONFIG)
-    print(f".config written from defconfigs/{asked.name}: {count(runs)}; `make` starts them")
+    kept = "; the former one is kept as .config.old" if ".old" in kconfig.save(symbols, CONFIG, keep_old=True) else ""
+    it = "it" if len(runs) == 1 else "them"
+    print(f".config written from defconfigs/{request.name}: {count(runs)}{kept}; `make` starts {it}")
 
 
-def list_defconfigs(asked: Asked) -> None:
-    """Prints name, number of runs and first line of every preset."""
-    problems = []
-    found = []
+def list_defconfigs(request: Request) -> None:
+    """Print name, number of runs and first line of every preset."""
+    problems: list[str] = []
+    rows = []
     for path in presets():
         question = path.read_text(encoding="utf-8-sig").partition("\n")[0].lstrip("# ").strip()
         try:
-            found.append((path.name, len(matrix.load_matrix(ROOT, path, asked.overrides)[1]), question))
+            rows.append((path.name, len(matrix.load_matrix(ROOT, path, request.overrides)[1]), question))
         except ConfigError as error:
             problems += error.problems
-    width = max((len(row[0]) for row in found), default=0)
-    for preset, runs, question in found:
+    width = max((len(row[0]) for row in rows), default=0)
+    for preset, runs, question in rows:
         print(f"{preset:{width}}  {runs:4d} run{'s' if runs != 1 else ' '}  {question}")
     if problems:
         raise ConfigError(dict.fromkeys(problems))
 
 
-def olddefconfig(asked: Asked) -> None:
-    """Rewrites .config."""
+def olddefconfig(request: Request) -> None:
+    """Rewrite .config, and list what is new in it and what was dropped."""
     if not CONFIG.exists():
         raise ConfigError([".config: there is none yet; `make menuconfig` or `make defconfig-<name>` writes one"])
     symbols, dropped, new = kconfig.load_old(ROOT, CONFIG)
-    if problems := override(symbols, asked.overrides):
+    if problems := override(symbols, request.overrides):
         raise ConfigError(problems)
     for line in dropped:
         print(f"dropped {line}")
     for symbol in new:
         print(f"new {symbol}={symbols.text(symbol)}")
-    print(kconfig.save(symbols, CONFIG))
+    print(kconfig.save(symbols, CONFIG, keep_old=True))
 
 
-def savedefconfig(asked: Asked) -> None:
-    """Writes ./defconfig."""
-    symbols, runs = matrix.load_matrix(ROOT, asked.config, asked.overrides)
+def savedefconfig(request: Request) -> None:
+    """Write ./defconfig. The name of a preset that the configuration has departed from is left out."""
+    symbols, runs = matrix.load_matrix(ROOT, request.config, request.overrides)
+    name = symbols.text("PRESET")
+    if (PRESETS / name).is_file() and kconfig.preset_of(symbols, ROOT) is None and "PRESET" not in request.overrides:
+        symbols.assign("PRESET", kconfig.defaults(ROOT).text("PRESET"))
+        print(f"PRESET={name} is left out: this is no longer that preset; PRESET=<name> gives it a name of its own")
     question = "Which question does this preset answer? (this line is shown by `make list-defconfigs`)"
     write_atomic(ROOT / "defconfig", kconfig.minimal(symbols, question))
     print(f"defconfig written ({count(runs)}); move it to defconfigs/<name> to keep it as a preset")
 
 
-def dry_run(asked: Asked) -> None:
-    """Prints the names of the runs."""
-    runs = matrix.load_matrix(ROOT, asked.config, asked.overrides)[1]
+def dry_run(request: Request) -> None:
+    """Print the names of the runs, and how many there are."""
+    runs = matrix.load_matrix(ROOT, request.config, request.overrides)[1]
     print("\n".join([*(run.run_id for run in runs), count(runs)]))
 
 
-def names(asked: Asked) -> None:
-    """Only looks at the names before the `=`."""
-    if problems := unknown_names(kconfig.defaults(ROOT), asked.overrides):
+def names(request: Request) -> None:
+    """Check the names before the `=`, and nothing else."""
+    if problems := unknown_names(kconfig.defaults(ROOT), request.overrides):
         raise ConfigError(problems)
 
 
-def value(asked: Asked) -> None:
-    """Prints the value of one symbol."""
-    symbols, _ = matrix.load_matrix(ROOT, asked.config, asked.overrides)
-    if asked.name not in symbols:
-        raise ConfigError([f"{asked.name}: no such symbol{nearest(asked.name, symbols)}"])
-    print(symbols.text(asked.name))
+def value(request: Request) -> None:
+    """Print the value of one symbol."""
+    symbols, _ = matrix.load_matrix(ROOT, request.config, request.overrides)
+    if request.name not in symbols:
+        raise ConfigError([f"{request.name}: no such symbol{nearest(request.name, symbols)}"])
+    print(symbols.text(request.name))
 
 
 def presets() -> list[Path]:
-    """Files of the presets in the order of their names, editors' leftovers left out."""
+    """Return the files of the presets in the order of their names, without what editors leave behind."""
     return sorted(path for path in PRESETS.iterdir() if path.is_file() and not path.name.endswith("~"))
 
 
 def count(runs: list) -> str:
-    """`1 run` or `39 runs`."""
+    """Return `1 run` or `39 runs`."""
     return f"{len(runs)} run{'s' if len(runs) != 1 else ''}"
 
 
-COMMANDS: dict[str, Callable[[Asked], None]] = {
+COMMANDS: dict[str, Callable[[Request], None]] = {
     "menuconfig": menuconfig,
     "defconfig": defconfig,
     "list-defconfigs": list_defconfigs,
@@ -196,7 +201,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def command() -> int:
         overrides = dict(map(kconfig.parse_override, words))
-        COMMANDS[options.command](Asked(overrides, name, options.config))
+        COMMANDS[options.command](Request(overrides, name, options.config))
         return 0
 
     return run_command(command)

@@ -18,6 +18,8 @@ from .errors import ConfigError
 from .fragment import Assignment, parse
 from .symbols import Symbols
 
+PRESETS = "defconfigs"  # folder of the presets, below the root
+
 
 def load(root: Path = ROOT, config_file: Path | None = None, overrides: Mapping[str, str] | None = None) -> Symbols:
     """Return the symbols of the tree at `root` with the values of `config_file` (None: the defaults) and overrides.
@@ -29,6 +31,8 @@ def load(root: Path = ROOT, config_file: Path | None = None, overrides: Mapping[
     if config_file is not None:
         where = _shown(config_file, root)
         assignments, broken = _read(config_file, where)
+        if config_file.parent == root / PRESETS and not any(a.name == "PRESET" for a in assignments):
+            symbols.assign("PRESET", config_file.name)  # a preset that does not say otherwise
         refused = [(a.line, f"{a.text}: {why}") for a, why in apply(symbols, assignments)]
         problems = [f"{where}:{line}: {what}" for line, what in sorted(broken + refused)]
     problems += override(symbols, overrides or {})
@@ -56,7 +60,7 @@ def load_old(root: Path, config_file: Path) -> tuple[Symbols, list[str], list[st
         dropped += [(a.line, f"{a.text}: {why}") for a, why in refused]
         lines = {a.line for a, _ in refused}
         assignments = [a for a in assignments if a.line not in lines]
-    new = [name for name in symbols if name not in known and symbols.has_prompt(name)]
+    new = [name for name in symbols if name not in known and symbols.has_prompt(name) and symbols.is_saved(name)]
     return symbols, [f"{where}:{line}: {what}" for line, what in sorted(dropped)], new
 
 
@@ -69,6 +73,16 @@ def defaults(root: Path = ROOT) -> Symbols:
         return Symbols(_Kconfig(str(root / "Kconfig"), warn=False))
 
 
+def preset_of(symbols: Symbols, root: Path = ROOT) -> str | None:
+    """Return the name of the preset whose values all symbols have, or None."""
+    name = symbols.text("PRESET")
+    path = root / PRESETS / name
+    if not path.is_file():
+        return None
+    preset = load(root, path)
+    return name if all(preset.text(symbol) == symbols.text(symbol) for symbol in symbols) else None
+
+
 def parse_override(word: str) -> tuple[str, str]:
     """Split `NAME=value` of a command line into name and value."""
     name, equals, value = word.partition("=")
@@ -77,9 +91,12 @@ def parse_override(word: str) -> tuple[str, str]:
     return name, value
 
 
-def save(symbols: Symbols, path: Path) -> str:
-    """Write every symbol to `path`, whole or not at all (a link stays a link). Return a sentence on what was done."""
-    return symbols.kconfig.write_config(str(path))
+def save(symbols: Symbols, path: Path, keep_old: bool = False) -> str:
+    """Write every symbol to `path`, whole or not at all (a link stays a link). Return a sentence on what was done.
+
+    With `keep_old`, a file with other content is kept as `<path>.old`.
+    """
+    return symbols.kconfig.write_config(str(path), save_old=keep_old)
 
 
 def minimal(symbols: Symbols, header: str) -> str:
@@ -123,10 +140,14 @@ class _Kconfig(kconfiglib.Kconfig):
             super().write_config(scratch, header="# All symbols; `make menuconfig` edits them.\n", save_old=False)
             content = Path(scratch).read_bytes()
         path = Path(filename).resolve()
-        if path.is_file() and path.read_bytes() == content:
+        before = path.read_bytes() if path.is_file() else None
+        if before == content:
             return f"No change to {filename}"
+        if save_old and before is not None:
+            write_atomic(Path(f"{filename}.old"), before)
         write_atomic(path, content)
-        return f"Configuration saved to {filename}"
+        kept = f"; the former one is kept as {filename}.old" if save_old and before is not None else ""
+        return f"Configuration saved to {filename}{kept}"
 
 
 def _read(path: Path, where: str) -> tuple[list[Assignment], list[tuple[int, str]]]:

@@ -22,7 +22,7 @@ from ..storage.safe_yaml import parse_yaml
 from . import variants
 from .assignment import changed, override
 from .errors import ConfigError
-from .kconfig import defaults, load
+from .kconfig import PRESETS, defaults, load
 from .resolve import PAIRS, legal, run_config
 from .run_config import RunConfig
 from .schema import as_text, nearest
@@ -89,7 +89,7 @@ def load_matrix(
 def default_config(root: Path = ROOT) -> Path:
     """Return the file that `make` reads: .config, or the quickstart preset where there is none."""
     config = root / ".config"
-    return config if config.exists() or config.is_symlink() else root / "defconfigs" / "quickstart"
+    return config if config.exists() or config.is_symlink() else root / PRESETS / "quickstart"
 
 
 def from_yaml(

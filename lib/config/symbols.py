@@ -61,6 +61,10 @@ class Symbols:
         """Return whether the menus offer the symbol; the others follow from a choice."""
         return any(node.prompt for node in self.kconfig.syms[name].nodes)
 
+    def is_saved(self, name: str) -> bool:
+        """Return whether a .config holds the symbol: Kconfig leaves out what its dependencies hide."""
+        return bool(self.kconfig.syms[name].config_string)
+
     def siblings(self, name: str) -> list[str]:
         """Return all members of the choice that `name` is a member of; [] where it is of none."""
         choice = self.kconfig.syms[name].choice

@@ -11,7 +11,6 @@ import yaml
 
 from ..config import kconfig
 from ..config.run_config import RunConfig
-from ..config.symbols import Symbols
 from ..storage.files import read_json, write_atomic, write_json
 from ..storage.locks import Locked, locked
 from ..storage.project import ROOT
@@ -147,15 +146,8 @@ def origin(source: Path) -> str:
     """
     if source.suffix in (".yaml", ".yml"):
         return source.name
-    symbols = kconfig.load(ROOT, source)
-    preset = ROOT / "defconfigs" / symbols.text("PRESET")
-    if preset.is_file() and _texts(kconfig.load(ROOT, preset)) == _texts(symbols):
-        return f"defconfig-{preset.name}"
-    return "menuconfig"
-
-
-def _texts(symbols: Symbols) -> dict[str, str]:
-    return {name: symbols.text(name) for name in symbols}
+    preset = kconfig.preset_of(kconfig.load(ROOT, source), ROOT)
+    return f"defconfig-{preset}" if preset else "menuconfig"
 
 
 def write_run(run: RunDir, config: RunConfig) -> None:

@@ -99,6 +99,25 @@ def test_an_older_config_is_brought_up_to_date_and_what_was_dropped_is_listed(ow
     assert kconfig(own_tree, "dry-run").returncode == 0
 
 
+@pytest.mark.parametrize("preset", ["quickstart", "lenet5-adamwprune", "resnet18-adamwprune", "test-matrix-full"])
+def test_a_config_just_written_is_up_to_date(own_tree, preset):
+    assert kconfig(own_tree, "defconfig", preset).returncode == 0
+    before = (own_tree / ".config").read_text()
+    assert kconfig(own_tree, "olddefconfig").stdout == f"No change to {own_tree / '.config'}\n"
+    assert (own_tree / ".config").read_text() == before and not (own_tree / ".config.old").exists()
+
+
+@pytest.mark.parametrize("command", [("defconfig", "lenet5"), ("olddefconfig",)])
+def test_a_config_that_is_overwritten_is_kept_and_the_user_is_told(own_tree, command):
+    edited = "CONFIG_SEEDS=2\nCONFIG_LENET5_EPOCHS=7\n"
+    (own_tree / ".config").write_text(edited)
+    done = kconfig(own_tree, *command)
+    assert done.returncode == 0 and "the former one is kept as " in done.stdout and ".config.old" in done.stdout
+    assert (own_tree / ".config.old").read_text() == edited
+    again = kconfig(own_tree, *command)  # nothing changes, so nothing is lost
+    assert ".config.old" not in again.stdout and (own_tree / ".config.old").read_text() == edited
+
+
 def test_an_older_config_is_not_invented(own_tree):
     assert ".config: there is none yet" in refused(kconfig(own_tree, "olddefconfig"))
 
@@ -113,6 +132,24 @@ def test_a_configuration_can_be_kept_as_a_preset(own_tree):
     before = (own_tree / ".config").read_text()
     assert kconfig(own_tree, "defconfig", "kept").returncode == 0
     assert (own_tree / ".config").read_text() == before
+
+
+def test_a_preset_made_from_another_does_not_keep_its_name(own_tree):
+    kconfig(own_tree, "defconfig", "lenet5-compare", "EPOCHS=3")
+    done = kconfig(own_tree, "savedefconfig")
+    assert "PRESET=lenet5-compare is left out: this is no longer that preset" in done.stdout
+    assert "PRESET" not in (own_tree / "defconfig").read_text()
+    (own_tree / "defconfig").rename(own_tree / "defconfigs" / "mine")
+    kconfig(own_tree, "defconfig", "mine")
+    assert kconfig(own_tree, "value", "PRESET").stdout == "mine\n"  # what its results folders are called
+
+
+def test_an_unchanged_preset_and_a_given_name_are_kept(own_tree):
+    kconfig(own_tree, "defconfig", "lenet5-compare")
+    assert kconfig(own_tree, "savedefconfig").stdout.startswith("defconfig written (39 runs)")
+    assert 'CONFIG_PRESET="lenet5-compare"\n' in (own_tree / "defconfig").read_text()
+    kconfig(own_tree, "savedefconfig", "EPOCHS=3", "PRESET=short")
+    assert 'CONFIG_PRESET="short"\n' in (own_tree / "defconfig").read_text()
 
 
 def test_stray_variables_of_the_environment_have_no_effect(own_tree):
@@ -191,7 +228,8 @@ def test_menus_in_a_terminal_that_cannot_draw_are_refused(terminal, term):
     assert "Traceback" not in terminal.shown
 
 
-def test_menus_save_what_is_chosen(own_tree, terminal):
+def test_menus_start_from_what_make_would_run_and_save_what_is_chosen(own_tree, terminal):
+    expected = kconfig(own_tree, "dry-run", "SEEDS=3").stdout  # of the quickstart, as there is no .config
     terminal = terminal("SEEDS=3")
     terminal.until("Models")
     terminal.type("s")
@@ -202,7 +240,7 @@ def test_menus_save_what_is_chosen(own_tree, terminal):
     terminal.type("q")
     assert terminal.end() == 0
     assert "CONFIG_SEEDS=3\n" in (own_tree / ".config").read_text()
-    assert kconfig(own_tree, "dry-run").stdout.endswith("3 runs\n")
+    assert kconfig(own_tree, "dry-run").stdout == expected
 
 
 def test_menus_end_when_their_terminal_is_closed(own_tree, terminal):
