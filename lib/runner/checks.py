@@ -9,6 +9,7 @@ from ..config.errors import CommandError
 from ..config.run_config import RunConfig
 from ..data.sources import locate
 from ..memory_estimate import gpu_packing
+from ..monitor.host import cores
 from . import environment
 
 
@@ -44,8 +45,8 @@ def automatic_jobs(configs: list[RunConfig]) -> int:
 
     On a GPU as many as fit into its free memory, otherwise as many as the cores can feed.
     """
-    cores = environment.cores()
+    available = cores()
     if any(config.device != "cpu" for config in configs) and not environment.why_no_cuda():
         free = gpu_packing.free_mib()
-        return 1 if free is None else min(cores, gpu_packing.runs_per_gpu(configs, free))
-    return max(1, cores // max(config.threads or cores for config in configs))
+        return 1 if free is None else min(available, gpu_packing.runs_per_gpu(configs, free))
+    return max(1, available // max(config.threads or available for config in configs))

@@ -36,7 +36,7 @@ class Request:
     @property
     def root(self) -> Path:
         """The folder that holds all results folders."""
-        return ROOT / Path(str(self.symbols.value("RESULTS_DIR"))).expanduser()
+        return results_root(self.symbols.text("RESULTS_DIR"))
 
     @property
     def jobs(self) -> int:
@@ -70,10 +70,21 @@ def request_from_args(arguments: argparse.Namespace) -> Request:
         if folder is None and latest is not None and recorded_source(latest) == source.absolute():
             folder = latest  # under another name: PRESET was given for that start alone
     else:
-        root, of_preset = ROOT / Path(given.get("RESULTS_DIR", "results")).expanduser(), ""
+        root, of_preset = results_root(given.get("RESULTS_DIR", "results")), ""
         folder = ResultsDir.newest(root)
         if folder is not None:
             source = source_to_resume(folder)
     if folder is None:
         raise Refused(f"no results{of_preset} in {root} to go on with; `make` starts them")
-    return replace(load_request(source, {**recorded_overrides(folder), **given}), resume=True)
+    request = load_request(source, {**recorded_overrides(folder), **given})
+    if request.root.resolve() != root.resolve():  # what a folder that was moved, or received, says of where it lay
+        request = load_request(source, {**request.overrides, "RESULTS_DIR": str(root)})
+    return replace(request, resume=True)
+
+
+def results_root(text: str) -> Path:
+    """Return the folder that RESULTS_DIR names. Raises Refused where it names a user who does not exist."""
+    try:
+        return ROOT / Path(text).expanduser()
+    except RuntimeError:
+        raise Refused(f"RESULTS_DIR={text}: the user {text.partition('/')[0][1:]!r} is unknown") from None

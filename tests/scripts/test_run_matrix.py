@@ -103,6 +103,8 @@ def test_nobody_reading_the_output_is_no_reason_to_stop(tree):
         (["--config", "no-such-file"], "no-such-file"),
         (["LENET5_DATASET=mnist", "DATA_DIR=nowhere", "DOWNLOAD=n"], "nowhere"),
         (["DATASET=synthetic", "DEVICE=cuda", "MODEL=lenet5"], "DEVICE=auto"),
+        (["RESULTS_DIR=~nobody-here/x"], "RESULTS_DIR=~nobody-here/x"),
+        (["--continue", "RESULTS_DIR=~nobody-here/x"], "RESULTS_DIR=~nobody-here/x"),
     ],
 )
 def test_what_cannot_work_is_said_in_one_sentence_and_nothing_is_written(tree, arguments, said):
@@ -233,6 +235,20 @@ def test_continue_needs_no_repetition_of_the_command_line(tree):
     code, _, err = run(tree, "--continue")
     assert (code, err) == (0, "")
     assert len(folders(tree)) == 1 and started(tree)[3:] == [RUNS[2]]
+
+
+def test_a_received_folder_is_resumed_where_it_lies_not_where_it_says(tree, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    assert run(tree, *THREE_RUNS, f"RESULTS_DIR={elsewhere}")[0] == 0
+    (tree / "results").mkdir()
+    (folder,) = [path for path in elsewhere.iterdir() if path.is_dir() and not path.is_symlink()]
+    folder.rename(tree / "results" / folder.name)
+    (elsewhere / "latest").unlink()
+    before = sorted(elsewhere.iterdir())
+    code, _, err = run(tree, "--continue", "EPOCHS=3")
+    assert (code, err) == (0, "")
+    assert sorted(elsewhere.iterdir()) == before
+    assert len((folders(tree)[0] / RUNS[0] / "metrics.jsonl").read_text().splitlines()) == 3
 
 
 def test_continue_trains_done_runs_further_when_epochs_grow(tree):

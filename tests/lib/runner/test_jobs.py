@@ -143,7 +143,7 @@ def test_automatic_jobs_fill_the_cores_and_share_a_gpu_as_far_as_its_memory_goes
     from dataclasses import dataclass
 
     from lib.memory_estimate import gpu_packing
-    from lib.runner import environment
+    from lib.runner import checks, environment
     from lib.runner.checks import automatic_jobs
 
     @dataclass
@@ -151,7 +151,7 @@ def test_automatic_jobs_fill_the_cores_and_share_a_gpu_as_far_as_its_memory_goes
         device: str
         threads: int
 
-    monkeypatch.setattr(environment, "cores", lambda: 8)
+    monkeypatch.setattr(checks, "cores", lambda: 8)
     monkeypatch.setattr(environment, "torch_build", lambda: {"__version__": "2.99.0", "cuda": "13.2"})
     monkeypatch.setattr(environment, "gpus", list)
     assert automatic_jobs([Config("auto", 1), Config("auto", 2)]) == 4
@@ -164,7 +164,7 @@ def test_automatic_jobs_fill_the_cores_and_share_a_gpu_as_far_as_its_memory_goes
     monkeypatch.setattr(gpu_packing, "free_mib", lambda: 8000.0)
     monkeypatch.setattr(gpu_packing, "runs_per_gpu", lambda configs, mib: 3 if mib == 8000.0 else 0)
     assert automatic_jobs([Config("auto", 1)] * 5) == 3
-    monkeypatch.setattr(environment, "cores", lambda: 2)
+    monkeypatch.setattr(checks, "cores", lambda: 2)
     assert automatic_jobs([Config("auto", 1)] * 5) == 2
     monkeypatch.setattr(environment, "torch_build", lambda: {"__version__": "2.99.0+cpu"})
     assert automatic_jobs([Config("auto", 0)] * 5) == 1  # such a torch trains on the CPU
