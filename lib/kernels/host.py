@@ -28,6 +28,10 @@ class Host:
         """Return whether code of the CPU may read the memory of ``tensor`` directly. A mere wrapper has none."""
         return tensor.device.type == "cpu" and not is_traceable_wrapper_subclass(tensor)
 
+    def address(self, tensor: Tensor) -> int:
+        """Return where in memory ``tensor`` begins."""
+        return tensor.data_ptr()
+
     def table(self, build: Table, device: torch.device) -> Tensor:
         """Return the constant ``build(device)``, made at the first call and kept."""
         key = (build, device)

@@ -93,6 +93,9 @@ class FakeHost(Host):
     def can_read(self, tensor: Tensor) -> bool:
         return False
 
+    def address(self, tensor: Tensor) -> int:
+        return 0
+
     def mask_counts(self, counts: Sequence[Tensor], sizes: Sequence[int], totals: Sequence[int]) -> list[list[int]]:
         return [spread(size, total) for size, total in zip(sizes, totals, strict=True)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from ..pruning.criteria import CRITERIA
 from ..pruning.pruner import check_floors
 from ..pruning.schedule import CubicSchedule, exchange_fraction
 from ..pruning.score_histogram import MaskUpdate
-from . import checks, group_step, lean, mask_updates, memory_format, state_loading
+from . import checks, group_step, lean, mask_updates, memory_format, shortfall, sparse_state, state_loading
+from .outside_changes import OutsideChanges
 
 
 class AdamWPrune(Optimizer):
@@ -44,7 +46,8 @@ class AdamWPrune(Optimizer):
         start_step (int): optimizer step at which the ramp starts. Default: 0.
         end_step (int or None): optimizer step at which the sparsity is reached; needed unless ``sparsity`` is 0. Leave
             a good part of the training after it. Default: None.
-        update_interval (int): optimizer steps between two mask updates. Default: 100.
+        update_interval (int or None): optimizer steps between two mask updates. Default: a tenth of the ramp, but at
+            most 100.
         criterion (str): ``fisher``, ``first_order``, ``movement`` or ``hybrid``, see ``pruning/criteria.py``.
             Default: ``fisher``.
         exponent (float): a of ``|w| * v_hat^a``, in [0, 1]; 0 ranks by magnitude. Default: 0.25.
@@ -96,7 +99,7 @@ class AdamWPrune(Optimizer):
         sparsity: float = 0.0,
         start_step: int = 0,
         end_step: int | None = None,
-        update_interval: int = 100,
+        update_interval: int | None = None,
         criterion: str = "fisher",
         exponent: float = 0.25,
         ranking: str = "layer_adaptive",
@@ -112,17 +115,16 @@ class AdamWPrune(Optimizer):
         checks.check_implementation(foreach, fused, lr)
         checks.check_pruning_args(criterion, exponent, ranking, min_density, mode, regrowth)
         if schedule is None:
-            if sparsity and end_step is None:
-                raise ValueError("end_step is needed when sparsity > 0: the optimizer step at which it is reached")
-            end_step = start_step + 1 if end_step is None else end_step
-            schedule = CubicSchedule(sparsity, start_step, end_step, update_interval)
-        elif sparsity or start_step or end_step is not None:
-            raise ValueError("give either schedule or sparsity, start_step and end_step, not both")
+            schedule = CubicSchedule.from_steps(sparsity, start_step, end_step, update_interval)
+            shortfall.warn_if_one_jump(schedule)
+        elif sparsity or start_step or end_step is not None or update_interval is not None:
+            raise ValueError("give either schedule or sparsity, start_step, end_step and update_interval, not both")
         self.schedule = schedule
         self.rule = mask_updates.PruningRule(CRITERIA[criterion], exponent, ranking, min_density)
         self.mode = mode
         self.regrowth = regrowth
         self.last_update: MaskUpdate | None = None
+        self._outside_changes = OutsideChanges()
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -152,10 +154,12 @@ class AdamWPrune(Optimizer):
         self.param_groups[-1]["steps"] = self.steps
         try:
             checks.check_floating(self.param_groups[-1])
-            self.prunable_tensors()
+            added = set(self.param_groups[-1]["params"])
+            joined = [tensor for tensor in self.prunable_tensors() if tensor.weight in added]
         except (RuntimeError, ValueError):
             self.param_groups.pop()
             raise
+        shortfall.warn_if_too_late(self.schedule, self.steps, joined)
 
     @property
     def steps(self) -> int:
@@ -187,9 +191,12 @@ class AdamWPrune(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self._only_makes_states():
+        if state_loading.only_makes_states(self) and self.steps == 0:
             self._make_states()
             return loss
+        if self.steps == 0:
+            shortfall.warn_if_nothing_is_prunable(self.schedule, self.prunable_tensors())
+        self._outside_changes.restore(self._tensors())
         if self.steps == 0 and self.mode != "gradual" and self.schedule.final:
             tensors = [tensor._replace(state=self.state[tensor.weight]) for tensor in self.prunable_tensors()]
             mask_updates.init_moments(tensors, self.rule, self.schedule.final, dynamic=self.mode == "dynamic")
@@ -199,10 +206,20 @@ class AdamWPrune(Optimizer):
         is_due = self.schedule.is_update if self.mode == "gradual" else self.schedule.is_early_update
         if is_due(self.steps):
             self.update_masks()
+        if self.steps == self.schedule.end:
+            shortfall.warn_if_missed(self.schedule, self.steps, self.prunable_tensors())
+        self._outside_changes.remember(self._tensors())
         return loss
 
-    def sparsity(self) -> float:
-        """Return the fraction of the prunable weights that is pruned, between 0 and 1."""
+    def sparsity(self, check: bool = False) -> float:
+        """Return the fraction of the prunable weights that is pruned, between 0 and 1.
+
+        Args:
+            check (bool): whether to look at the weights as well. Pruned ones that are not zero, because they have been
+                set from outside, are set to zero again, with a warning. Default: False.
+        """
+        if check:
+            self._outside_changes.restore(self._tensors(), everything=True)
         tensors = self.prunable_tensors()
         size = sum(tensor.size for tensor in tensors)
         return 1.0 - sum(tensor.num_survivors for tensor in tensors) / size if size else 0.0
@@ -214,11 +231,10 @@ class AdamWPrune(Optimizer):
     def memory_bytes(self) -> dict[str, int]:
         """Return the bytes of ``optimizer_state`` (moments, steps) and ``pruning_state`` (masks) of live tensors."""
         total = {"optimizer_state": 0, "pruning_state": 0}
-        for state in self.state.values():
+        for _, state, _ in self._tensors():
             for name, value in state.items():
                 if isinstance(value, Tensor):
-                    category = "pruning_state" if name == "mask" else "optimizer_state"
-                    total[category] += value.numel() * value.element_size()
+                    total["pruning_state" if name == "mask" else "optimizer_state"] += value.nbytes
         return total
 
     def state_dict(self) -> dict[str, Any]:
@@ -249,6 +265,8 @@ class AdamWPrune(Optimizer):
         )
         try:
             super().load_state_dict(state_dict)
+            self._outside_changes.distrust(self._tensors())
+            shortfall.warn_if_missed(self.schedule, self.steps, self.prunable_tensors())
         except Exception:
             self.state, self.param_groups = before
             raise
@@ -259,7 +277,8 @@ class AdamWPrune(Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         """Return what copy and pickle need: the base class knows of groups and states alone."""
         names = ("schedule", "rule", "mode", "regrowth", "last_update")
-        return super().__getstate__() | {name: getattr(self, name) for name in names}
+        own = {name: getattr(self, name) for name in names}
+        return super().__getstate__() | own | {"_outside_changes": OutsideChanges()}
 
     def prunable_tensors(self) -> list[mask_updates.PrunableTensor]:
         """Return the prunable tensors, each once. ValueError if one cannot be pruned, should it come to that."""
@@ -271,6 +290,13 @@ class AdamWPrune(Optimizer):
                         checks.check_prunable(weight, group)
                     tensors[weight] = mask_updates.PrunableTensor(weight, self.state.get(weight, {}), group)
         return list(tensors.values())
+
+    def _tensors(self) -> Iterator[tuple[Tensor, sparse_state.State, dict[str, Any]]]:
+        """Yield every tensor that has a state, with the state and its parameter group."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if state := self.state.get(weight):
+                    yield weight, state, group
 
     @torch.no_grad()
     def update_masks(self) -> None:
@@ -292,16 +318,6 @@ class AdamWPrune(Optimizer):
             self.last_update = mask_updates.prune(tensors, self.rule, sparsity, exchange, self.steps)
         if self.steps == schedule.end and any(tensor.weight.is_cuda for tensor in tensors):
             torch.cuda.empty_cache()  # what the ramp has freed goes back to the device, for others to use
-
-    def _only_makes_states(self) -> bool:
-        """Return whether this step is how torch.distributed.checkpoint makes states: lr 0, gradients 0, nothing before.
-
-        It must neither count nor prune: in dynamic mode it would zero most weights of a loaded model.
-        """
-        if self.state or self.steps or any(float(group["lr"]) for group in self.param_groups):
-            return False
-        grads = [weight.grad for group in self.param_groups for weight in group["params"] if weight.grad is not None]
-        return bool(grads) and not any(bool(grad.any()) for grad in grads)
 
     def _make_states(self) -> None:
         """Make the states that a checkpoint of a pruned model is to be loaded into: with a mask."""

@@ -5,6 +5,7 @@ Compiled code trusts a mask and the lengths of the moments, so that both are che
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,20 @@ from ..pruning import masks
 from . import checks, lean, memory_format
 
 State = dict[str, Any]
+
+# what DistributedDataParallel, torch.compile and activation checkpointing put into the names of parameters
+WRAPPERS = ("module", "_orig_mod", "_checkpoint_wrapped_module")
+
+
+def only_makes_states(optimizer: Optimizer) -> bool:
+    """Return whether this step is how torch.distributed.checkpoint makes states: lr 0, gradients 0, no state yet.
+
+    It must neither count nor prune: in dynamic mode it would zero most weights of a loaded model.
+    """
+    if optimizer.state or any(float(group["lr"]) for group in optimizer.param_groups):
+        return False
+    grads = [weight.grad for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None]
+    return bool(grads) and not any(bool(grad.any()) for grad in grads)
 
 
 def drop_derived(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +57,7 @@ class Loading:
         """Return the state_dict with the position in the groups, where older versions did not have it.
 
         Raises:
-            ValueError: it is not of AdamWPrune, or of another mode.
+            ValueError: it is not of AdamWPrune, of another mode, or has its tensors in another order.
         """
         position = {key: state_dict[key] for key in ("steps", "mode") if key in state_dict}
         groups = [{"mode": self.mode} | position | group for group in state_dict["param_groups"]]
@@ -52,6 +67,8 @@ class Loading:
             if self.prunes and group["mode"] != self.mode:
                 raise ValueError(f"a state_dict of mode {group['mode']} does not go on in mode {self.mode}")
             group["mode"] = self.mode
+        for group, saved in zip(optimizer.param_groups, groups, strict=False):  # the base class compares numbers
+            _check_names(group.get("param_names", ()), saved.get("param_names", ()))
         self.loaded = {"state": state_dict["state"], "param_groups": groups}
         return self.loaded
 
@@ -67,6 +84,19 @@ class Loading:
                     restore(weight, state, group, self.loaded["state"].get(index, state))
 
 
+def _check_names(names: Sequence[str], saved_names: Sequence[str]) -> None:
+    """Raise ValueError where tensors have other names than when the state was saved, apart from wrappers' prefixes."""
+    for name, saved in zip(names, saved_names, strict=False):
+        if _without_wrappers(name) != _without_wrappers(saved):
+            raise ValueError(
+                f"the state of tensor {saved} was to be given tensor {name}: hand the parameters over in the same order"
+            )
+
+
+def _without_wrappers(name: str) -> list[str]:
+    return [part for part in name.split(".") if part not in WRAPPERS]
+
+
 def restore(weight: Tensor, state: State, group: dict[str, Any], source: State) -> None:
     """Adapt a loaded state to its tensor, in place.
 
@@ -77,12 +107,7 @@ def restore(weight: Tensor, state: State, group: dict[str, Any], source: State) 
     Raises:
         ValueError: naming the tensor, if this cannot be its state.
     """
-    problem = _problem(weight, state)
-    if problem is not None:
-        shape = tuple(weight.shape)
-        raise ValueError(
-            f"the state of {checks.label(weight, group)} does not fit a weight of shape {shape}: {problem}"
-        )
+    check_fits(weight, state, group)
     if "mask" in state:
         state["mask"] = state["mask"].to(torch.uint8)
         state["kept"] = masks.counts(state["mask"], weight.numel()).tolist()
@@ -91,6 +116,16 @@ def restore(weight: Tensor, state: State, group: dict[str, Any], source: State) 
     if "row_avg_sq" in state:  # sums of squares, which need the range that they were saved with
         state["row_avg_sq"] = source["row_avg_sq"].to(weight.device, copy=True)
     memory_format.match(weight, state)
+
+
+def check_fits(weight: Tensor, state: State, group: dict[str, Any]) -> None:
+    """Raise ValueError, naming the tensor and the reason, if this cannot be its state."""
+    problem = _problem(weight, state)
+    if problem is not None:
+        shape = tuple(weight.shape)
+        raise ValueError(
+            f"the state of {checks.label(weight, group)} does not fit a weight of shape {shape}: {problem}"
+        )
 
 
 def _problem(weight: Tensor, state: State) -> str | None:

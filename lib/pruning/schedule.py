@@ -66,6 +66,14 @@ class CubicSchedule:
         return self.is_update(step) or (self.final > 0.0 and 0 < step <= self.start and step % self.interval == 0)
 
     @classmethod
+    def from_steps(cls, final: float, start: int, end: int | None, interval: int | None) -> CubicSchedule:
+        """Return a schedule; ``end`` may be None if nothing is pruned, and ``interval`` None to fit the ramp."""
+        if end is None and final:
+            raise ValueError("end_step is needed when sparsity > 0: the optimizer step at which it is reached")
+        end = start + 1 if end is None else end
+        return cls(final, start, end, min(max((end - start) // 10, 1), 100) if interval is None else interval)
+
+    @classmethod
     def from_fractions(cls, final: float, start: float, end: float, interval: int, total_steps: int) -> CubicSchedule:
         """Return the schedule of a run of ``total_steps`` whose ramp lies between two fractions of it."""
         first = math.floor(start * total_steps)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lib.optimizers import AdamWPrune
-from tests.lib.optimizers.test_adamwprune import assert_equal, net, prune, run, set_gradients
+from tests.helpers.small_nets import assert_equal, net, prune, run, set_gradients
 
 MODES: list[dict[str, Any]] = [{}, {"mode": "lean"}, {"mode": "dynamic", "regrowth": 0.3}]
 

@@ -92,7 +92,7 @@ def test_the_bound_is_how_far_adam_can_go(betas: tuple[float, float], steps: int
 def test_where_adam_has_no_bound_there_is_none() -> None:
     assert lean.max_adam_step((0.9, 0.5), 10) == math.inf
     weight = nn.Parameter(torch.ones(2, 2))
-    optimizer = AdamWPrune([weight], lr=0.0, betas=(0.9, 0.5), sparsity=0.5, end_step=9, mode="lean")
+    optimizer = AdamWPrune([weight], lr=0.0, betas=(0.9, 0.5), sparsity=0.5, end_step=9, update_interval=9, mode="lean")
     weight.grad = torch.ones(2, 2)
     optimizer.step()
     assert torch.equal(weight, torch.ones(2, 2))

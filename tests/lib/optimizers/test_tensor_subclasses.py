@@ -16,7 +16,7 @@ from torch.testing._internal.two_tensor import TwoTensor
 
 from lib.kernels import cpu
 from lib.optimizers import AdamWPrune
-from tests.lib.optimizers.test_adamwprune import net
+from tests.helpers.small_nets import net
 
 MODES: list[dict[str, Any]] = [{}, {"mode": "lean"}, {"mode": "dynamic", "regrowth": 0.3}]
 

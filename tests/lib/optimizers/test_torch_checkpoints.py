@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.optim import ZeroRedundancyOptimizer
 
 from lib.optimizers import AdamWPrune
-from tests.lib.optimizers.test_adamwprune import assert_equal, net, prune, run
+from tests.helpers.small_nets import assert_equal, net, prune, run
 
 MODES: list[dict[str, Any]] = [{}, {"mode": "lean"}, {"mode": "dynamic", "regrowth": 0.3}]
 STEPS = (8, 23)  # in the ramp, after it
