@@ -17,7 +17,7 @@ typed := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
 quote = '$(subst ','\'',$1)'
 given = $(if $(filter $1,$(typed)),$(value $1))
 Q := $(if $(filter-out 0,$(call given,V)),,@)
-overrides = $(foreach v,$(sort $(filter-out PYTHON A B COMPARE DIR GPU_MIB PUBLISH V,$(typed))),$(call quote,$v=$(value $v)))
+overrides = $(foreach v,$(sort $(filter-out PYTHON A B COMPARE DIR GPU_MIB PUBLISH TORCH V,$(typed))),$(call quote,$v=$(value $v)))
 
 # Which Python: the one that the user names, else that of an active environment (conda's base is always active and
 # says nothing), else our own in .venv. Packages are installed into our own only.
@@ -141,7 +141,8 @@ help: ## this list
 	/^# help: / { printf "  %-18s %s\n", substr($$1, 9), $$2 } \
 	/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
 	@printf '\n%s\n' 'NAME=value changes a symbol for one command: make EPOCHS=3 SEEDS=3 TARGET_SPARSITY=0.5'
-	@printf '%s\n' 'V=1 shows the commands. PYTHON=... uses that Python instead of .venv.'
+	@printf '%s\n' 'V=1 shows the commands. PYTHON=... uses that Python instead of .venv. The first make installs about 6 GB,'
+	@printf '%s\n' 'with TORCH=cpu (no CUDA) less than 2 GB.'
 
 # "$@" becomes DIR; without it nothing (a script finds the newest itself), or the newest of another RESULTS_DIR.
 folder = $(if $(call given,DIR),set -- $(call quote,$(value DIR));,set --; \
@@ -153,23 +154,20 @@ folder = $(if $(call given,DIR),set -- $(call quote,$(value DIR));,set --; \
 names: packages
 	$(Q)$(python) scripts/kconfig.py names $(overrides)
 
+# An environment of its user's is only looked at, and so is our own after it was made.
+torch := $(if $(filter TORCH,$(typed)),--torch $(call quote,$(value TORCH)))
+look = $(Q)$(python) scripts/install.py --check $1 $(torch)
 .PHONY: packages packages-dev packages-tensorboard
-ifeq ($(foreign),)
-packages: .venv/.packages
-packages-dev: .venv/.packages-dev
-packages-tensorboard: .venv/.packages-tensorboard
-else
-packages:
-	$(Q)$(python) scripts/install.py --check requirements.txt
-packages-dev:
-	$(Q)$(python) scripts/install.py --check requirements-dev.txt
-packages-tensorboard:
-	$(Q)$(python) scripts/install.py --check requirements-tensorboard.txt
-endif
+packages: $(if $(foreign),,.venv/.packages)
+	$(if $(foreign)$(torch),$(call look,requirements.txt))
+packages-dev: $(if $(foreign),,.venv/.packages-dev)
+	$(if $(foreign)$(torch),$(call look,requirements-dev.txt))
+packages-tensorboard: $(if $(foreign),,.venv/.packages-tensorboard)
+	$(if $(foreign)$(torch),$(call look,requirements-tensorboard.txt))
 
 .venv/.packages: requirements.txt
 .venv/.packages-tensorboard: requirements-tensorboard.txt requirements.txt
 .venv/.packages-dev: requirements-dev.txt requirements-tensorboard.txt requirements.txt
 .venv/.packages .venv/.packages-tensorboard .venv/.packages-dev:
 	$(Q)python=$(suitable); [ "$$python" ] || { echo "Python 3.11 or newer is needed, as python3" >&2; exit 2; }; \
-	"$$python" scripts/install.py .venv $< $@
+	"$$python" scripts/install.py .venv $< $@ $(torch)

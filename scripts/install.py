@@ -3,33 +3,69 @@
     install.py FOLDER REQUIREMENTS STAMP      make the environment FOLDER, install REQUIREMENTS, then touch STAMP
     install.py --check REQUIREMENTS           install nothing; is everything here for the Python that runs this?
 
-Two makes at once: the second waits for the first. Exit codes: 0, or 2 with one sentence on stderr.
+--torch cpu asks for a torch that is built for CPUs alone, without the libraries of CUDA. Two makes at once: the second
+waits for the first. Exit codes: 0, or 2 with one sentence on stderr.
 """
 
 from __future__ import annotations
 
+import argparse
 import fcntl
+import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-def wanted(requirements: Path) -> list[str]:
-    """Names of the packages in a requirements file and in those that it includes by `-r`."""
-    names = []
+from lib.monitor import amd, drm, nvidia
+from lib.runner.environment import torch_build
+
+#: Where torch's makers keep the builds for CPUs alone.
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+
+#: Disk space, GB, measured on Linux with torch 2.14: all packages, and all but the libraries of CUDA.
+SIZE, SIZE_WITHOUT_CUDA = 6, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", type=Path, metavar="REQUIREMENTS")
+    parser.add_argument("--torch", metavar="cpu")
+    parser.add_argument("paths", type=Path, nargs="*", metavar="FOLDER REQUIREMENTS STAMP")
+    args = parser.parse_args(argv)
+    if args.torch not in (None, "cpu"):
+        return failed(f"TORCH={args.torch}: cpu is expected, or nothing")
+    try:
+        if args.check and not args.paths:
+            return check(args.check, args.torch)
+        if len(args.paths) == 3:
+            folder, requirements, stamp = args.paths
+            return install(folder, requirements, stamp, args.torch)
+    except OSError as error:
+        return failed(f"{error.filename}: {error.strerror}")
+    return failed(str(__doc__))
+
+
+def wanted(requirements: Path) -> dict[str, str]:
+    """Return the lines of a requirements file, and of those that it includes by `-r`, by the name of the package."""
+    lines: dict[str, str] = {}
     for line in requirements.read_text(encoding="utf-8").splitlines():
         if included := re.match(r"-r\s+(\S+)", line):
-            names += wanted(requirements.parent / included[1])
+            lines |= wanted(requirements.parent / included[1])
         elif name := re.match(r"[A-Za-z0-9._-]+", line):
-            names.append(name[0])
-    return names
+            lines[name[0]] = line.partition(" #")[0].strip()
+    return lines
 
 
 def missing(requirements: Path) -> list[str]:
-    """The packages that this Python does not have."""
+    """Return the packages that this Python does not have."""
     found = []
     for name in wanted(requirements):
         try:
@@ -39,36 +75,86 @@ def missing(requirements: Path) -> list[str]:
     return found
 
 
-def check(requirements: Path) -> int:
-    """A foreign environment is only looked at."""
-    if not (absent := missing(requirements)):
-        return 0
+def check(requirements: Path, torch: str | None) -> int:
+    """Look at an environment that is there, and change nothing in it."""
     python = shlex.quote(sys.executable)
-    print(
-        f"{sys.executable} lacks {', '.join(absent)}: install them with `{python} -m pip install -r {requirements}`, "
-        "or leave that environment and `make` sets up its own in .venv",
-        file=sys.stderr,
-    )
-    return 2
+    if absent := missing(requirements):
+        return failed(
+            f"{sys.executable} lacks {', '.join(absent)}: install them with "
+            f"`{python} -m pip install -r {requirements}`, "
+            "or leave that environment and `make` sets up its own in .venv"
+        )
+    build = torch_build()
+    if torch == "cpu" and build.keys() & {"cuda", "hip"}:
+        return failed(
+            f"TORCH=cpu: {sys.executable} has torch {build.get('__version__')}, which is not for CPUs alone, and it "
+            "stays; `make mrproper` removes .venv, and `make TORCH=cpu` makes it anew"
+        )
+    return 0
 
 
-def install(folder: Path, requirements: Path, stamp: Path) -> int:
+def install(folder: Path, requirements: Path, stamp: Path, torch: str | None) -> int:
     """Make the environment and fill it, unless another make has done so meanwhile."""
     folder.mkdir(exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if stamp.exists() and stamp.stat().st_mtime >= requirements.stat().st_mtime:
             return 0
-        print(f"setting up {folder} with {requirements} (once; some minutes)", file=sys.stderr)
+        announce(folder, requirements, torch)
         python = folder / "bin" / "python"
         there = python.exists() and succeeds(python, "-m", "pip", "--version")
         if not there and not succeeds(sys.executable, "-m", "venv", folder, show=True):
             return failed(f"{sys.executable} cannot make {folder}; on Debian and Ubuntu install python3-venv")
-        pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        pip = (str(python), "-m", "pip", "install", "--disable-pip-version-check")
+        if torch == "cpu" and (sentence := install_cpu_torch(pip, requirements)):
+            return failed(sentence)
         if not succeeds(*pip, "-r", requirements, show=True):
             return failed(f"the packages of {requirements} could not be installed; run make again when that is mended")
         stamp.touch()
     return 0
+
+
+def announce(folder: Path, requirements: Path, torch: str | None) -> None:
+    """Say what is about to be installed, how much it is, and what would be less."""
+    if list(folder.glob(".packages*")):
+        print(f"adding {requirements} to {folder}", file=sys.stderr, flush=True)
+        return
+    size = SIZE_WITHOUT_CUDA if torch == "cpu" else SIZE
+    lines = [f"setting up {folder} with {requirements}, once: about {size} GB on disk, and some minutes"]
+    if torch is None and sys.platform == "linux" and not has_gpu():
+        lines.append(
+            "no NVIDIA or AMD GPU is to be seen here: Ctrl-C and `make TORCH=cpu` installs torch without the libraries "
+            f"of CUDA, less than {SIZE_WITHOUT_CUDA} GB in all"
+        )
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < size:
+        lines.append(f"only {free:.1f} GB are free where {folder} lies")
+    print(*lines, sep="\n", file=sys.stderr, flush=True)
+
+
+def has_gpu(root: Path = Path("/")) -> bool:
+    """Return whether there is a GPU that torch could use, as far as the kernel's files tell."""
+    return nvidia.has_device(root) or bool(drm.cards(root, amd.VENDOR))
+
+
+def install_cpu_torch(pip: Sequence[str], requirements: Path) -> str | None:
+    """Install torch and torchvision for CPUs alone; return a sentence where they cannot be had, and install nothing."""
+    lines = [line for name, line in wanted(requirements).items() if name in ("torch", "torchvision")]
+    command = [*pip, "--index-url", CPU_INDEX, *lines]
+    resolved = [*command, "--dry-run", "--ignore-installed", "--no-deps", "--quiet", "--report", "-"]
+    answer = subprocess.run(resolved, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        chosen = [entry["metadata"]["version"] for entry in json.loads(answer.stdout)["install"]]
+    except (ValueError, KeyError, TypeError):
+        chosen = []
+    if not chosen or (sys.platform == "linux" and not all(version.endswith("+cpu") for version in chosen)):
+        return (
+            f"TORCH=cpu: neither {CPU_INDEX} nor your own index has {' and '.join(lines)} for CPUs alone; "
+            f"`make` without it installs the usual ones, about {SIZE} GB"
+        )
+    if not succeeds(*command, show=True):
+        return f"torch for CPUs could not be installed from {CPU_INDEX}; run make again when that is mended"
+    return None
 
 
 def succeeds(*command: str | Path, show: bool = False) -> bool:
@@ -78,20 +164,9 @@ def succeeds(*command: str | Path, show: bool = False) -> bool:
 
 
 def failed(sentence: str) -> int:
+    """Say a sentence and return the exit code of a failure."""
     print(sentence, file=sys.stderr)
     return 2
-
-
-def main() -> int:
-    words = sys.argv[1:]
-    try:
-        if len(words) == 2 and words[0] == "--check":
-            return check(Path(words[1]))
-        if len(words) == 3:
-            return install(*map(Path, words))
-    except OSError as error:
-        return failed(f"{error.filename}: {error.strerror}")
-    return failed(str(__doc__))
 
 
 if __name__ == "__main__":
