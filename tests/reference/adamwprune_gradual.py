@@ -40,21 +40,21 @@ class Gradual:
         if self.ramp.is_update(self.t) and any(w.dim() >= 2 for w in self.weights):
             self.prune()
 
+    def importance(self, i: int) -> Tensor:
+        """Scores of the survivors of a tensor, in order."""
+        s, (beta1, beta2) = self.settings, self.settings["betas"]
+        w, m, v = (tensor[self.alive[i]].float() for tensor in (self.weights[i], self.m[i], self.v[i]))
+        return CRITERIA[s["criterion"]](w, m / (1 - beta1**self.t), v / (1 - beta2**self.t), s["exponent"])
+
     def prune(self) -> None:
         """Of all survivors the least important ones go, as many as the ramp asks for, with their moments."""
-        s, (beta1, beta2) = self.settings, self.settings["betas"]
         layers = [i for i, w in enumerate(self.weights) if w.dim() >= 2]
-        shapes = [self.weights[i].shape for i in layers]
-        scores = []
-        for i in layers:
-            w, m, v = (tensor[self.alive[i]].float() for tensor in (self.weights[i], self.m[i], self.v[i]))
-            scores.append(CRITERIA[s["criterion"]](w, m / (1 - beta1**self.t), v / (1 - beta2**self.t), s["exponent"]))
+        scores, shapes = [self.importance(i) for i in layers], [self.weights[i].shape for i in layers]
         size, survivors = sum(x.numel() for x in shapes), sum(x.numel() for x in scores)
         prune = max(0, survivors - (size - round(self.ramp.sparsity(self.t) * size)))
-        caps = caps_of(scores, shapes, s["min_density"])
-        for i, score, count in zip(
-            layers, scores, prune_counts(scores, shapes, prune, s["ranking"], caps), strict=True
-        ):
+        caps = caps_of(scores, shapes, self.settings["min_density"])
+        counts = prune_counts(scores, shapes, prune, self.settings["ranking"], caps)
+        for i, score, count in zip(layers, scores, counts, strict=True):
             self.alive[i][self.alive[i].clone()] = ~lowest(score, count)
             for tensor in (self.weights[i], self.m[i], self.v[i]):
                 tensor[~self.alive[i]] = 0

@@ -15,12 +15,10 @@ from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lib.optimizers.adamwprune import AdamWPrune
-from lib.optimizers.adamwspam import AdamWSpam
-from lib.pruning.movement import MovementPruner
-from lib.pruning.schedule import CubicSchedule
+from lib import AdamWPrune, AdamWSpam, CubicSchedule, MovementPruner
 from tests.reference.adamwprune_gradual import CRITERIA, Gradual
 from tests.reference.adamwprune_lean import Lean
+from tests.reference.adamwprune_regrowth import Regrowing
 from tests.reference.adamwspam import Spam
 from tests.reference.movement import Movement
 from tests.reference.schedule import Ramp
@@ -113,6 +111,25 @@ def test_lean_mode_is_its_twin(shapes: list[tuple[int, ...]], ramp: Ramp, argume
         assert_agree(weights, twin.weights, 1e-4)
         for weight, holds in zip(weights, twin.holds, strict=True):
             assert optimizer.state[weight]["exp_avg"].numel() == int(holds.sum())
+
+
+@few
+@given(st.lists(matrices, min_size=1, max_size=4), ramps(), gradual, st.floats(0.01, 0.5), st.booleans(), seeds)
+def test_regrowth_and_dynamic_mode_are_their_twin(
+    shapes: list[tuple[int, ...]], ramp: Ramp, arguments: dict, regrowth: float, dynamic: bool, seed: int
+) -> None:
+    weights = [nn.Parameter(w) for w in random_tensors(shapes, seed, torch.float64)]
+    mode = "dynamic" if dynamic else "gradual"
+    optimizer = pruning_optimizer(weights, ramp, mode=mode, regrowth=regrowth, **arguments)
+    twin = Regrowing(random_tensors(shapes, seed, torch.float64), ramp, regrowth, dynamic, **arguments)
+    for gradients in gradients_of(shapes, seed, ramp.end + 3, torch.float64):
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient.clone()
+        optimizer.step()
+        twin.step(gradients)
+        assert_agree(weights, twin.weights, 1e-6)
+        for weight, alive in zip(weights, twin.alive, strict=True):
+            assert optimizer.state[weight]["exp_avg"].numel() == int(alive.sum())
 
 
 def in_float32(
