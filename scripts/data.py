@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lib.config import kconfig
-from lib.config.errors import ConfigError
+from lib.config.command import DONE, REFUSED, run_command
 from lib.config.matrix import load_matrix
 from lib.config.run_config import RunConfig
 from lib.data.sources import DataError
@@ -28,13 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, metavar="FILE")
     parser.add_argument("overrides", nargs="*", metavar="NAME=value")
     arguments = parser.parse_intermixed_args(argv)
-    try:
+
+    def command() -> int:
         _, runs = load_matrix(ROOT, arguments.config, dict(map(kconfig.parse_override, arguments.overrides)))
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    usable = [fetch(config) for config in {(run.dataset, run.data_dir): run for run in runs}.values()]
-    return 0 if all(usable) else 2
+        usable = [fetch(config) for config in {(run.dataset, run.data_dir): run for run in runs}.values()]
+        return DONE if all(usable) else REFUSED
+
+    return run_command(command)
 
 
 def fetch(config: RunConfig) -> bool:

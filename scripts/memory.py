@@ -23,9 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lib.config.errors import ConfigError
+from lib.config.command import run_command
 from lib.config.matrix import load_matrix
-from lib.data.sources import DataError
 from lib.memory_estimate.table import text
 from lib.memory_estimate.worker import Failures, predict_runs, print_failures, read_runs, to_json
 
@@ -54,17 +53,17 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Predict and print; return the exit code."""
     args = parse(argv)
+    return run_command(lambda: predict(args))
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Predict and print; return the exit code."""
     unreadable: Failures = {}
-    try:
-        if args.runs:
-            runs, unreadable = read_runs(sys.stdin.read())
-        else:
-            _, runs = load_matrix(ROOT, args.config, dict(word.split("=", 1) for word in args.overrides))
-    except (ConfigError, DataError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    if args.runs:
+        runs, unreadable = read_runs(sys.stdin.read())
+    else:
+        _, runs = load_matrix(ROOT, args.config, dict(word.split("=", 1) for word in args.overrides))
     predictions, batches, failures = predict_runs(runs, args.gpu_mib)
     if args.json:
         print(to_json(predictions, args.gpu_mib, batches))
