@@ -15,7 +15,7 @@ from .run_config import FIELD_TYPES
 from .schema import Spec, Value, float_spec
 
 # Symbols that shape the matrix and its folder, not a single run.
-MATRIX_SYMBOLS = ("SEEDS", "VARIANTS", "JOBS", "PRESET", "RESULTS_DIR")
+MATRIX_SYMBOLS = ("SEEDS", "VARIANTS", "JOBS", "RETRIES", "PRESET", "RESULTS_DIR")
 
 
 class Symbols:

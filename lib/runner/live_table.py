@@ -28,7 +28,7 @@ class Column(NamedTuple):
 
 
 COLUMNS = (
-    Column("state", len("running"), lambda row: row.state),
+    Column("state", len("running"), lambda row: row.state_text),
     Column("epoch", 0, lambda row: epoch_text(row)),
     Column("accuracy %", 6, lambda row: row.text("test_accuracy")),
     Column("sparsity %", 6, lambda row: row.text("sparsity", 100)),
@@ -118,6 +118,9 @@ class Plain:
     def started(self, row: Row) -> None:
         self.printed[row.run.name] = (row.epoch, time.monotonic())
         self.event(row, f"goes on after epoch {row.epoch}" if row.epoch else "started")
+
+    def retried(self, row: Row, reason: str) -> None:
+        self.event(row, f"{reason}; it is tried again")
 
     def finished(self, row: Row) -> None:
         parts = [row.state + (f": {row.reason}" if row.reason else "")]

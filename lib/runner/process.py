@@ -20,6 +20,8 @@ from ..training.models import train_script
 
 INTERRUPTED_CODES = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 
+OUT_OF_MEMORY = re.compile(r"out of (GPU )?memory|MemoryError")  # how reasons begin; see explain() of training
+
 # what most often lies behind a signal that nobody in the harness sends
 CAUSES = {
     "SIGSEGV": "a crash in native code",
@@ -101,6 +103,10 @@ class TrainingProcess:
         if code < 0:
             return "failed", self.killed_reason(-code)
         return "failed", self.last_error_line() or f"ended with exit code {code} and no result"
+
+    def may_be_retried(self, state: str, reason: str | None) -> bool:
+        """Return whether the ended run may well succeed if it is tried again: it was killed, or memory ran out."""
+        return state == "failed" and (self.process.returncode < 0 or OUT_OF_MEMORY.match(reason or "") is not None)
 
     def killed_reason(self, number: int) -> str:
         """Return the signal by name, the likely cause, and the peak memory of the process."""

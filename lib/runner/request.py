@@ -44,6 +44,11 @@ class Request:
         return int(self.symbols.text("JOBS"))
 
     @property
+    def retries(self) -> int:
+        """How often a run that was killed or ran out of memory is tried again."""
+        return int(self.symbols.text("RETRIES"))
+
+    @property
     def preset(self) -> str:
         return str(self.symbols.value("PRESET"))
 

@@ -34,8 +34,13 @@ class Row:
     first_steps: tuple[float, float] | None = None  # when they were seen, and how many epochs were done by then
     ended: float = 0.0
     took: float | None = None  # seconds
+    retries: int = 0  # how often it was tried again
     began_epoch: int = 0
     _seen: dict[Path, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def state_text(self) -> str:
+        return f"{self.state} again" if self.retries and self.state in WAITING else self.state
 
     @property
     def epochs_done(self) -> float:

@@ -56,7 +56,7 @@ def run_all(folder: ResultsDir, request: Request) -> int:
     terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
     with StopSignals(on_request=lambda number: silence() if number == signal.SIGHUP else None) as stop:
         with display(rows, jobs, terminal) as view:
-            Scheduler(ROOT, rows, jobs, view, stop, request.join).run()
+            Scheduler(ROOT, rows, jobs, view, stop, request.join, request.retries).run()
         remark = "the same command goes on from here" if stop.count else None
         code = report(folder, [row.state for row in rows], remark)
     return stop.exit_code if stop.count and any(row.state != "done" for row in rows) else code

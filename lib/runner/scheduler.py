@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..storage.locks import Locked
 from ..training.stop import StopSignals
+from . import environment
 from .folder import write_run
 from .live_table import Plain
 from .process import TrainingProcess
@@ -25,11 +26,22 @@ class Scheduler:
 
     Other runners, here or on other machines, may be at the same rows. Each claims a run before it starts it, and holds
     the claim until it has recorded how the run ended. One that is `joining` ends when nothing is left to claim. One
-    that is not waits for what others have in hand, and goes on with it should they not finish it.
+    that is not waits for what others have in hand, and goes on with it should they not finish it. A run that was
+    killed or ran out of memory is queued again, `retries` times at most.
     """
 
-    def __init__(self, root: Path, rows: list[Row], jobs: int, view: Plain, stop: StopSignals, joining: bool = False):
+    def __init__(
+        self,
+        root: Path,
+        rows: list[Row],
+        jobs: int,
+        view: Plain,
+        stop: StopSignals,
+        joining: bool = False,
+        retries: int = 0,
+    ):
         self.root, self.jobs, self.view, self.stop, self.joining = root, jobs, view, stop, joining
+        self.retries = retries
         self.queue = [row for row in rows if row.state == "queued"]
         self.processes: list[tuple[Row, TrainingProcess]] = []
         self.claims: dict[str, contextlib.ExitStack] = {}
@@ -48,7 +60,7 @@ class Scheduler:
                 for row, process in list(self.processes):
                     if process.ended():
                         self.processes.remove((row, process))
-                        self.finish(row, *process.outcome(self.stop.count > 0), code=process.process.returncode)
+                        self.conclude(row, process)
                 if time.monotonic() - drawn > REDRAW:
                     self.view.refresh()
                     drawn = time.monotonic()
@@ -121,6 +133,26 @@ class Scheduler:
             self.finish(row, "failed", f"could not be started: {error.strerror}: {error.filename or row.run.path}")
         else:
             self.view.started(row)
+
+    def conclude(self, row: Row, process: TrainingProcess) -> None:
+        """Record how a process has ended, or queue its run again."""
+        state, reason = process.outcome(self.stop.count > 0)
+        if self.stop.count or row.retries >= self.retries or not process.may_be_retried(state, reason):
+            self.finish(row, state, reason, process.process.returncode)
+            return
+        try:
+            row.run.write_status("queued", retried_after=reason, pid=None)
+        except OSError:  # a full disk: it would end the same way
+            self.finish(row, state, reason, process.process.returncode)
+            return
+        if row.config.device != "cpu" and not environment.why_no_cuda():
+            self.jobs = max(1, self.jobs // 2)
+        self.claims.pop(row.run.name).close()
+        row.end("queued", None)
+        row.retries += 1
+        self.queue.insert(0, row)
+        self.next_look = 0.0
+        self.view.retried(row, reason or state)
 
     def finish(self, row: Row, state: str, reason: str | None, code: int | None = None) -> None:
         """Keep how a run ended: as its process recorded it, or in its place where that was killed."""

@@ -28,6 +28,7 @@ SETTINGS = {
     "TRAIN_IMAGES": "960",
     "DEVICE_CPU": "y",
     "MONITOR": "n",
+    "RETRIES": "0",  # what is killed here stays so
 }
 PRUNING = {"PRUNING_INTERVAL": "3", "PRUNING_START": '"0.1"', "PRUNING_END": '"0.9"'}
 BOXES = {

@@ -78,7 +78,7 @@ def test_output_that_is_no_terminal_has_one_line_per_event(tree):
 
 def test_nobody_reading_the_output_is_no_reason_to_stop(tree):
     behave(tree, {RUNS[0]: ["slow"]})
-    process = start(tree, *THREE_RUNS)
+    process = start(tree, *THREE_RUNS, "RETRIES=0")
     try:
         wait_for(lambda: running(tree, RUNS[0]) or started(tree))
         process.stdout.close()
@@ -204,14 +204,14 @@ def test_a_diverged_run_counts_as_not_done_but_is_not_trained_again(tree):
 )
 def test_a_killed_run_is_failed_with_signal_cause_and_peak_memory(tree, word, name, cause):
     behave(tree, {RUNS[1]: [word]})
-    code, _, _ = run(tree, *THREE_RUNS)
+    code, _, _ = run(tree, *THREE_RUNS, "RETRIES=0")
     (folder,) = folders(tree)
     status = state(folder, RUNS[1])
     assert code == 1 and status["state"] == "failed"
     assert name in status["reason"] and cause in status["reason"] and "MiB" in status["reason"]
     assert state(folder, RUNS[2])["state"] == "done"
     behave(tree, {})
-    assert run(tree, *THREE_RUNS)[0] == 0
+    assert run(tree, *THREE_RUNS)[0] == 0 and len(folders(tree)) == 1
 
 
 def test_another_configuration_starts_another_folder(tree):
