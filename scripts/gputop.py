@@ -12,7 +12,8 @@ NVIDIA is read through NVML, AMD and Intel through the kernel's files. Without a
 Memory is in MiB (2^20 bytes). What a device does not tell is left out: a gap, never a zero. The devices shown
 are those that CUDA_VISIBLE_DEVICES (or its AMD or Intel counterpart) leaves visible; --gpu names another. 0:1 is
 the MIG part 1 of device 0; the vendor stands before a number that two vendors' devices share, as in intel:0.
-Recordings, JSON or with --csv CSV, are read back in either form. Their `training` is all but start-up and evaluation.
+Recordings, JSON or with --csv CSV, are read back in either form; of more than 200,000 samples every n-th. Their
+`training` is all but start-up and evaluation.
 """
 
 from __future__ import annotations

@@ -11,12 +11,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..storage.files import read_json_lines
+from ..storage.files import MAX_LINE, read_json_lines, read_lines
+from ..storage.received import open_regular
 from .devices import READINGS
 
 Record = dict[str, Any]
 
 COLUMNS = ("time", "phase", "gpu", "process_mib", *READINGS, "host_rss_mib", "host_used_mib", "host_total_mib")
+
+
+#: Of a longer recording (two days of one device, a sample a second) every n-th sample is read.
+MAX_SAMPLES = 200_000
 
 
 class LineFile:
@@ -51,12 +56,12 @@ def as_csv(record: Record) -> str:
 def load(path: Path) -> tuple[list[Record], int]:
     """Return the samples of a recording, or of a run's folder, in order of time, and how many torn lines were dropped.
 
-    Raises OSError where there is no such file, or not one sample in it.
+    Of more than MAX_SAMPLES every n-th is read. Raises OSError where there is no such file, or not one sample in it.
     """
     file = path / "gpu.jsonl" if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such recording")
-    records, dropped = read_csv(file) if is_csv(file) else read_json_lines(file)
+    records, dropped = read_csv(file) if is_csv(file) else read_json_lines(file, MAX_SAMPLES)
     samples = [r for r in records if isinstance(r, dict) and number(r.get("time")) is not None]
     dropped += len(records) - len(samples)
     if dropped and not samples:
@@ -72,16 +77,23 @@ def is_csv(file: Path) -> bool:
 
 def read_csv(file: Path) -> tuple[list[Record], int]:
     """Return the records of a CSV file, with the columns its heading names, and how many torn lines were dropped."""
-    heading, *lines = file.read_text(errors="replace").split("\n")
-    # Where the last line has no end, its last figure may lack digits.
-    parsed = [parse_row(heading.split(","), line) for line in lines[:-1] if line.strip() and line != heading]
-    records = [record for record in parsed if record is not None]
-    return records, len(parsed) - len(records) + bool(lines and lines[-1].strip())
+    records, dropped = [], 0
+    with open_regular(file) as opened:
+        heading = opened.readline(MAX_LINE)
+        names = heading.decode(errors="replace").rstrip("\n").split(",")
+        for line in read_lines(opened, MAX_SAMPLES):
+            # Where the last line has no end, its last figure may lack digits.
+            record = parse_row(names, line.decode(errors="replace")) if line.endswith(b"\n") else None
+            if record is not None:
+                records.append(record)
+            elif line.strip() and line != heading:
+                dropped += 1
+    return records, dropped
 
 
 def parse_row(names: list[str], line: str) -> Record | None:
     """Return the record that a line of CSV was made from; None where it has not as many cells as `names`."""
-    cells = next(csv.reader([line]))
+    cells = next(csv.reader([line.rstrip("\n")]), [])
     record: Record = {"gpu": None}
     try:
         for name, cell in zip(names, cells, strict=True):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.errors import CommandError
+from ..monitor.recording import MAX_SAMPLES
 from ..storage.files import read_json, read_json_lines
 from ..storage.run_dir import ResultsDir, RunDir
 from ..storage.safe_yaml import read_yaml
@@ -42,7 +43,7 @@ def load_run(path: Path) -> RunRecord:
     known["target_sparsity"] = float(known.pop("percent", 0)) / 100
     known["seed"] = int(known.get("seed", 0))
     metrics, torn = read_json_lines(folder.metrics)
-    samples, torn_samples = read_json_lines(folder.gpu)
+    samples, torn_samples = read_json_lines(folder.gpu, MAX_SAMPLES)
     # an epoch that was repeated after a kill stands twice: the later one is the one that went on
     latest = {int(number(row.get("epoch")) or 0): row for row in metrics}
     return RunRecord(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.run_config import RunConfig
+from ..monitor.recording import MAX_SAMPLES
 from ..monitor.sampling import JOBS
 from ..storage.files import read_json_lines
 from ..storage.run_dir import RunDir
@@ -128,7 +129,7 @@ class TrainingProcess:
         """Return the largest resident size of the process in MiB; of its whole tree where the monitor saw more."""
         unit = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss: bytes there, KiB elsewhere
         own = self.usage.ru_maxrss * unit / 2**20 if self.usage else 0.0
-        samples, _ = read_json_lines(self.run.gpu)
+        samples, _ = read_json_lines(self.run.gpu, MAX_SAMPLES)
         sampled = [s.get("host_rss_mib") for s in samples]
         return max([own, *(x for x in sampled if isinstance(x, int | float))])
 
