@@ -146,6 +146,8 @@ def _tick(symbols: Symbols, prefix: str, text: str) -> str | None:
     if unknown := [word for word in wanted if word not in members]:
         reason = f"no such member{nearest(unknown[0], members)}" if unknown[0] else "empty value"
         return f"{reason}, allowed {', '.join(members)}"
+    if twice := [word for word in members if wanted.count(word) > 1]:
+        return f"{twice[0]} stands there twice"
     for member in members:
         symbols.assign(f"{prefix}_{member}".upper(), "y" if member in wanted else "n", typed=True)
     return None

@@ -78,14 +78,15 @@ def from_defaults(symbols: Symbols, model: str, options: dict[str, str]) -> RunC
     ]
     if not errors and not legal(optimizer, method):
         errors = [f"pruning_method={method}: {PAIRS}"]
-    sparsity = options.pop("target_sparsity", "0.0" if method == "none" else DEFAULT_SPARSITY)
+    sparsity = options.pop("target_sparsity", "0" if method == "none" else DEFAULT_SPARSITY)
     share = 0.0
-    try:
-        share = float(str(symbols.spec("TARGET_SPARSITY").parse(sparsity)))
-        if method == "none" and share:
-            errors.append(f"target_sparsity={sparsity}: needs a pruning method")
-    except ValueError as error:
-        errors.append(f"target_sparsity={sparsity}: {error}, allowed {symbols.spec('TARGET_SPARSITY').allowed}")
+    if method != "none" or sparsity.strip("0.") != "":  # the dense run may say that it is one
+        try:
+            share = float(str(symbols.spec("TARGET_SPARSITY").parse(sparsity)))
+            if method == "none":
+                errors.append(f"target_sparsity={sparsity}: needs a pruning method")
+        except ValueError as error:
+            errors.append(f"target_sparsity={sparsity}: {error}, allowed {symbols.spec('TARGET_SPARSITY').allowed}")
     if errors:
         raise ConfigError(errors)
     # regrowth follows from the mode by default, and so from one that is typed; with_values tells where that is wrong

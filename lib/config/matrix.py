@@ -1,36 +1,21 @@
-"""Expand the test matrix, ticked boxes or a YAML file, to its list of runs. No import of torch.
-
-models: [lenet5, resnet18]
-optimizers: [adamw, adamwprune]
-pruning_methods: [none, magnitude, state]
-sparsity_levels: [0.5, 0.9]        # shares of the prunable weights; not needed where nothing prunes
-seeds: 3                           # how many, or a list of seeds
-overrides: {EPOCHS: 3, DATA_DIR: /data}
-"""
+"""Expand the test matrix, ticked boxes or a YAML file, to its list of runs. No import of torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from ..storage.project import ROOT
-from ..storage.safe_yaml import parse_yaml
-from . import variants
-from .assignment import changed, override
+from . import variants, yaml_matrix
+from .assignment import changed
 from .errors import ConfigError
-from .kconfig import PRESETS, defaults, load
+from .kconfig import PRESETS, load
 from .resolve import PAIRS, legal, run_config
 from .run_config import RunConfig
-from .schema import as_text, nearest
 from .symbols import Symbols
 
-_AXIS_KEYS = {"models": "MODEL", "optimizers": "OPTIMIZER", "pruning_methods": "PRUNING_METHOD"}
 _AXES = {"model": "MODEL", "optimizer": "OPTIMIZER", "pruning method": "PRUNING"}
-_KEYS = (*_AXIS_KEYS, "sparsity_levels", "seeds", "overrides")
 
 
 def expand(
@@ -64,7 +49,8 @@ def expand(
                     run = run_config(symbols, *combination, max(seeds, default=0), len(seeds) > 1)
                     for seed in seeds:
                         of_seed = replace(run, seed=seed, variant=variant or None)
-                        runs[of_seed.run_id] = of_seed
+                        if runs.setdefault(of_seed.run_id, of_seed) != of_seed:
+                            errors.append(f"{of_seed.run_id}: two runs would have this name, which rounds sparsities")
                 except ConfigError as error:
                     errors += [where + problem for problem in error.problems]
     if errors:
@@ -96,25 +82,8 @@ def from_yaml(
     path: Path, overrides: Mapping[str, str] | None = None, root: Path = ROOT
 ) -> tuple[Symbols, list[RunConfig]]:
     """Return symbols and runs of a YAML matrix. Overrides of a command line rank above those of the file."""
-    content = _read_yaml(path)
-    symbols = defaults(root)
-    texts = {name: ",".join(map(as_text, _listed(content[key]))) for key, name in _AXIS_KEYS.items()}
-    texts |= {str(name): as_text(value) for name, value in (content.get("overrides") or {}).items()}
-    texts.setdefault("PRESET", path.stem)
-    typed = dict(overrides or {})
-    levels = None if "TARGET_SPARSITY" in typed else content.get("sparsity_levels")
-    seeds = None if {"SEED", "SEEDS"} & typed.keys() else content.get("seeds")
-    if isinstance(seeds, int):
-        texts["SEEDS"] = str(seeds)
-        seeds = None
-    errors = override(symbols, texts, str(path)) + override(symbols, typed)
-    sparsities = _numbers(symbols, path, "sparsity_levels", "TARGET_SPARSITY", levels, errors)
-    chosen = _numbers(symbols, path, "seeds", "SEED", seeds, errors)
-    if errors:
-        raise ConfigError(errors)
-    if sparsities is None and "TARGET_SPARSITY" not in typed:
-        sparsities = []
-    return symbols, expand(symbols, sparsities, chosen)
+    symbols, sparsities, seeds = yaml_matrix.read(path, overrides or {}, root)
+    return symbols, expand(symbols, sparsities, seeds)
 
 
 def _combinations(symbols: Symbols, sparsities: Sequence[float]) -> list[tuple[str, str, str, float]]:
@@ -154,51 +123,3 @@ def _empty_axes(symbols: Symbols, sparsities: Sequence[float]) -> list[str]:
     if optimizers and methods and not any(legal(o, m) for o in optimizers for m in methods):
         missing.append(f"{', '.join(methods)} with {', '.join(optimizers)} gives no run: {PAIRS}")
     return missing
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuse two equal keys, of which PyYAML's safe loader takes the last in silence."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} stands here twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = parse_yaml(path.read_bytes(), _Loader)
-    except OSError as error:
-        raise ConfigError([f"{path}: {error.strerror}"]) from None
-    except ValueError as error:
-        raise ConfigError([f"{path}: not YAML: {error}"]) from None
-    if not isinstance(content, dict):
-        raise ConfigError([f"{path}: not a matrix; expected {', '.join(_KEYS)}"])
-    errors = [f"{path}: {key}: no such key{nearest(str(key), _KEYS)}" for key in content if key not in _KEYS]
-    errors += [f"{path}: {key}: missing" for key in _AXIS_KEYS if content.get(key) is None]
-    if not isinstance(content.get("overrides") or {}, dict):
-        errors.append(f"{path}: overrides: expected NAME: value")
-    if isinstance(content.get("seeds"), bool | float | str | dict) or content.get("seeds") == []:
-        errors.append(f"{path}: seeds={content['seeds']}: expected how many, or a list of whole numbers")
-    if errors:
-        raise ConfigError(errors)
-    return content
-
-
-def _numbers(symbols: Symbols, path: Path, key: str, name: str, values: Any, errors: list[str]) -> list[Any] | None:
-    """Return the list under `key`, each value checked as one of the symbol `name`. Problems go into `errors`."""
-    if values is None:
-        return None
-    found = []
-    for value in _listed(values):
-        text = as_text(value)
-        try:
-            found.append(symbols.spec(name).parse(text or "nothing"))
-        except ValueError as error:
-            errors.append(f"{path}: {key}: {text}: {error}, allowed {symbols.spec(name).allowed}")
-    return list(dict.fromkeys(found))
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list) else [value]

@@ -33,7 +33,7 @@ def candidates(model: str, optimizer: str, method: str, field: str) -> list[str]
 @lru_cache(maxsize=8192)  # some 1,600 questions a tree, asked again for every run of a matrix
 def symbol_of(symbols: Symbols, model: str, optimizer: str, method: str, field: str) -> str | None:
     """Return the symbol that gives `field` its value in this run, or None where the field does not apply."""
-    if method == "none" and field in PRUNING_FIELDS:
+    if method == "none" and field in (*PRUNING_FIELDS, "target_sparsity"):
         return None
     return next((name for name in candidates(model, optimizer, method, field) if name in symbols), None)
 

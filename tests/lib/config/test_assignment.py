@@ -32,8 +32,8 @@ def test_an_override_of_a_choice_selects_its_member():
         ({"EPOCHS": ""}, "EPOCHS=: empty value, allowed 1 to 10000"),
         ({"EPOCH": "3"}, "EPOCH=3: no such symbol (did you mean EPOCHS?)"),
         ({"LEARNING_RATE": "nan"}, "LEARNING_RATE=nan: not a finite number, allowed above 0 to 10000000000"),
-        ({"TARGET_SPARSITY": "1.5"}, "TARGET_SPARSITY=1.5: too large, allowed 0 to 0.999"),
-        ({"TARGET_SPARSITY": ""}, "TARGET_SPARSITY=: empty value, allowed 0 to 0.999"),
+        ({"TARGET_SPARSITY": "1.5"}, "TARGET_SPARSITY=1.5: too large, allowed above 0 to 0.999"),
+        ({"TARGET_SPARSITY": ""}, "TARGET_SPARSITY=: empty value, allowed above 0 to 0.999"),
         ({"DEVICE": "gpu"}, "DEVICE=gpu: no such choice, allowed auto, cpu, cuda"),
         (
             {"OPTIMIZER": "sdg"},

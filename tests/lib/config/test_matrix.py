@@ -8,10 +8,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lib.config.errors import ConfigError
-from lib.config.kconfig import load
+from lib.config.kconfig import load, save
 from lib.config.matrix import default_config, expand, from_yaml, load_matrix
 from lib.config.resolve import legal
+from lib.runner.folder import write_matrix
 from lib.storage.project import ROOT
+from lib.storage.run_dir import ResultsDir
 
 PRESETS = {
     "quickstart": 8,
@@ -97,7 +99,12 @@ def test_the_order_is_that_of_the_menus_however_it_is_typed():
 
 def test_a_target_sparsity_replaces_the_boxes():
     assert names(TARGET_SPARSITY="0.5") == ["lenet5_adamwprune_state_50"]
-    assert names(TARGET_SPARSITY="0", SPARSITY_90="y") == ["lenet5_adamwprune_state_0"]
+    assert names(TARGET_SPARSITY="0.6", SPARSITY_90="y") == ["lenet5_adamwprune_state_60"]
+
+
+def test_no_method_prunes_to_a_sparsity_of_0():
+    with pytest.raises(ConfigError, match=r"TARGET_SPARSITY=0: too small, allowed above 0 to 0\.999"):
+        names(TARGET_SPARSITY="0")
 
 
 def test_an_optimizer_alone_makes_a_dense_run_of_it():
@@ -165,6 +172,19 @@ def test_a_matrix_in_yaml_expands_like_ticked_boxes(yaml_file):
     assert symbols.value("PRESET") == "mine"
 
 
+@pytest.mark.parametrize("overrides", [{}, {"EPOCHS": "3", "TARGET_SPARSITY": "0.6", "SEEDS": "2"}])
+@pytest.mark.parametrize("preset", ["quickstart", "criterion-study-lenet5"])
+def test_the_matrix_of_a_results_folder_gives_the_runs_of_that_folder(preset, overrides, tmp_path):
+    source = ROOT / "defconfigs" / preset
+    symbols, runs = load_matrix(ROOT, source, overrides)
+    folder = ResultsDir.create(tmp_path, preset)
+    save(symbols, folder.config)
+    write_matrix(folder, runs, source, overrides)
+    again, same = load_matrix(ROOT, folder.matrix)
+    assert same == runs and again.text("PRESET") == preset
+    assert {run.epochs for run in load_matrix(ROOT, folder.matrix, {"EPOCHS": "4"})[1]} == {4}
+
+
 def test_the_command_line_ranks_above_a_matrix_in_yaml(yaml_file):
     _, runs = from_yaml(
         yaml_file(MATRIX),
@@ -183,7 +203,12 @@ def test_the_command_line_ranks_above_a_matrix_in_yaml(yaml_file):
         ("EPOCHS: 3", "EPOCHS: 0", "EPOCHS=0: too small, allowed 1 to 10000"),
         ("EPOCHS: 3", "EPOCH: 3", "EPOCH=3: no such symbol (did you mean EPOCHS?)"),
         ("EPOCHS: 3", "EPOCHS: .nan", "EPOCHS=nan: not a whole number"),
-        ("[0.5, 0.975]", "[0.5, 1.5]", "sparsity_levels: 1.5: too large, allowed 0 to 0.999"),
+        ("[0.5, 0.975]", "[0.5, 1.5]", "sparsity_levels: 1.5: too large, allowed above 0 to 0.999"),
+        ("[0.5, 0.975]", "[0, 0.5]", "sparsity_levels: 0: too small, allowed above 0 to 0.999"),
+        ("[0.5, 0.975]", "[0.5, 0.50]", "sparsity_levels: 0.5 stands there twice"),
+        ("[0.5, 0.975]", "[0.5, 0.500000001]", "adamw_magnitude_50_seed3: two runs would have this name"),
+        ("[3, 1]", "[0, 0]", "seeds: 0 stands there twice"),
+        ("models: lenet5", "models: [lenet5, lenet5]", "MODEL=lenet5,lenet5: lenet5 stands there twice"),
         ("[0.5, 0.975]", "[.nan]", "sparsity_levels: nan: not a finite number"),
         ("sparsity_levels: [0.5, 0.975]", "", "no sparsity is ticked"),
         ("[3, 1]", "[3, x]", "seeds: x: not a whole number"),
