@@ -21,6 +21,7 @@ from ..storage.files import append_json, read_json_lines, write_atomic, write_js
 from ..storage.run_dir import RunDir
 from . import checkpoint, device, inference, lr_schedules, seeding
 from .build import build_optimizer, build_pruner
+from .memory_layout import crashes_in_channels_last
 from .progress import Diverged, Interrupted, Progress, Stop
 from .progress_report import ProgressReport
 from .summary import summarise
@@ -63,8 +64,11 @@ class Training:
         self.data = datasets.load(config, self.device)
         self.steps = loader.steps_per_epoch(self.data, config)
         total_steps = config.epochs * self.steps
-        layout = torch.channels_last if config.channels_last else torch.preserve_format
-        self.model = build_model(config, self.data).to(self.device, memory_format=layout)  # type: ignore[call-overload]
+        model = build_model(config, self.data)
+        self.avoids_channels_last = crashes_in_channels_last(model, self.device)
+        channels_last = config.channels_last and not self.avoids_channels_last
+        layout = torch.channels_last if channels_last else torch.preserve_format
+        self.model = model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(config, self.model, total_steps)
         self.pruner = build_pruner(config, self.model, self.optimizer, total_steps)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.setup.precision == "fp16")
@@ -77,7 +81,9 @@ class Training:
         self.peaks = AllocatorPeaks(self.device)
         batch_size = loader.batch_size(self.data, config)
         self.progress_report = ProgressReport(run, config.epochs, self.steps, batch_size)
-        log(f"{config.run_id}: {self.data.note}; {self.setup.describe()}")
+        avoided = self.avoids_channels_last and (config.channels_last or self.setup.compiled)
+        note = "; not in channels_last, which crashes this model on CPUs" if avoided else ""
+        log(f"{config.run_id}: {self.data.note}; {self.setup.describe()}{note}")
 
     def measure_activations_and_compile(self) -> None:
         """Count activations, then compile. In place, so that the names in the state stay as they are."""
@@ -86,7 +92,9 @@ class Training:
         with self.setup.autocast():
             self.activations = accounting.activation_bytes(self.model, images, labels, self.loss)
         if self.setup.compiled:
-            self.model.compile()
+            # the compiler would bring convolutions into channels_last by itself
+            options = {"layout_optimization": False} if self.avoids_channels_last else None
+            self.model.compile(options=options)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
