@@ -79,7 +79,7 @@ def test_every_make_target_that_is_named_exists(page: Path) -> None:
     named = set(re.findall(r"(?:`|^|&& )make ([a-z][a-z0-9-]*)", page.read_text(), re.MULTILINE))
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     presets = {f"defconfig-{path.name}" for path in (ROOT / "defconfigs").iterdir()}
-    assert named <= targets | presets
+    assert named <= targets | presets | {"defconfig-"}  # `make defconfig-<name>`
 
 
 def preset_commands(page: Path) -> list[tuple[str, str]]:
