@@ -8,6 +8,7 @@ from ..results.records import Results
 from . import (
     accuracy_vs_sparsity,
     gpu_memory,
+    inference,
     layer_sparsity,
     memory_breakdown,
     memory_vs_accuracy,
@@ -28,6 +29,7 @@ PICTURES: tuple[Callable[[Results], Picture], ...] = (
     gpu_memory.memory_timeline,
     memory_breakdown.memory_by_category,
     memory_breakdown.train_vs_inference,
+    inference.inference_by_batch_size,
     layer_sparsity.layer_sparsity,
     layer_sparsity.importance_histograms,
 )
@@ -37,6 +39,7 @@ OF_MEMORY = frozenset(
     {
         memory_vs_accuracy.memory_vs_accuracy, training_memory.training_memory_comparison, gpu_memory.memory_comparison,
         gpu_memory.memory_timeline, memory_breakdown.memory_by_category, memory_breakdown.train_vs_inference,
+        inference.inference_by_batch_size,
     }
 )  # fmt: skip
 

@@ -108,7 +108,10 @@ def importance_histograms(results: Results) -> Picture:
         ]
         ax.set_title(", ".join(part for part in heading if part))
         if not histogram[2].any():
-            ax.set_title("this update pruned none: the survivors", loc="right", fontsize=8.5, fontweight="normal")
+            style.write_beside(
+                ax, "this update pruned none:\nthese are the survivors", (1, 1), (-4, -3), xycoords="axes fraction",
+                ha="right", va="top",
+            )  # fmt: skip
     axes[0].set_ylabel("weights")
     return Picture(name, figure, missing)
 

@@ -95,7 +95,7 @@ def _ranking(ax: Axes, groups: Sequence[SeedGroup], measure: MemoryMeasure, unit
     ranked = sorted(zip(beaten, known, strict=True), key=lambda line: (line[0], -line[1][1].mean))
     on_gpu = measure.key in ("process_mib", "device_used_mib")
     ax.axis("off")
-    columns = [(0.0, "left", "beaten by"), (0.11, "left", "configuration"), (0.74, "right", "accuracy %")]
+    columns = [(0.0, "left", "beaten by"), (0.13, "left", "configuration"), (0.74, "right", "accuracy %")]
     columns += [(0.86 if on_gpu else 1.0, "right", f"peak {unit}")]
     columns += [(1.0, "right", "per 100 MiB")] if on_gpu else []
     height = 1 / (min(max(len(ranked), 6), RANKED) + 1.5)
@@ -111,7 +111,7 @@ def _ranking(ax: Axes, groups: Sequence[SeedGroup], measure: MemoryMeasure, unit
             ax.text(x, y, text, ha=side, va="center", fontsize=8.5, fontweight=weight, transform=ax.transAxes)
     if len(ranked) > RANKED:
         text = f"and {len(ranked) - RANKED} more in summary.md"
-        ax.text(0.05, height * 0.4, text, va="center", fontsize=8.5, color=style.FAINT, transform=ax.transAxes)
+        ax.text(0.13, height * 0.4, text, va="center", fontsize=8.5, color=style.FAINT, transform=ax.transAxes)
 
 
 def _short(label: str, most: int = 33) -> str:

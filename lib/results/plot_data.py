@@ -122,12 +122,16 @@ def _of_its_device(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _inference(run: RunRecord) -> dict[str, Any] | None:
-    """Of the measured inference only the memory by batch size."""
+    """Of the measured inference only speed and memory by batch size."""
     measured = run.summary.get("inference")
     rows = measured.get("batches") if isinstance(measured, dict) else None
     if not isinstance(rows, list):
         return None
-    return {"batches": [_pick(row, ("batch_size", "tensor_peak")) for row in rows if isinstance(row, dict)]}
+    return {
+        "batches": [
+            _pick(row, ("batch_size", "tensor_peak", "images_per_second")) for row in rows if isinstance(row, dict)
+        ]
+    }
 
 
 def _pick(record: Any, names: Iterable[str]) -> dict[str, Any]:

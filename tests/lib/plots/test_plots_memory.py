@@ -15,6 +15,7 @@ from matplotlib.text import Annotation
 from lib import plots
 from lib.plots import (
     gpu_memory,
+    inference,
     label_placement,
     measures,
     memory_breakdown,
@@ -245,3 +246,25 @@ def test_the_ranking_is_by_accuracy_at_equal_or_less_memory(tmp_path: Path) -> N
     texts = [text.get_text() for text in table.texts]
     assert "per 100 MiB" not in texts, "no ratio of accuracy to memory that is mostly activations"
     assert [t for t in texts if "dense" in t or "movement" in t] == ["AdamW dense", "SGD dense", "SGD movement 50 %"]
+
+
+def test_measured_inference_is_drawn_by_batch_size_with_units(tmp_path: Path) -> None:
+    folder = make_results(tmp_path, [("adamw", "none", 0.0)], seeds=2, epochs=2)
+    for path, speed in zip(sorted(folder.glob("*/summary.json")), (100.0, 120.0), strict=True):
+        batches = [
+            {"batch_size": size, "tensor_peak": size * 2**20, "images_per_second": size * speed} for size in (1, 4, 16)
+        ]
+        change(path, inference={"batches": batches})
+    results = small(folder)
+    assert inference.measured_batches(results.groups[0], "images_per_second")[4].mean == 440
+    picture = inference.inference_by_batch_size(results)
+    assert picture.figure is not None
+    speed_axes, memory_axes = picture.figure.axes
+    assert (speed_axes.get_ylabel(), memory_axes.get_ylabel()) == ("images per second", "memory (MiB)")
+    assert [label.get_text() for label in memory_axes.get_xticklabels()] == ["1", "4", "16"]
+    assert list(memory_axes.get_lines()[0].get_ydata()) == [1, 4, 16]
+
+
+def test_without_an_inference_test_its_picture_says_how_to_measure(tmp_path: Path) -> None:
+    picture = inference.inference_by_batch_size(small(make_results(tmp_path, [("adamw", "none", 0.0)], epochs=2)))
+    assert picture.figure is None and "INFERENCE_TEST=y" in picture.missing[0]
