@@ -140,6 +140,11 @@ LEAST_NEEDED = (
 
 
 def columns(lines: Sequence[Record]) -> list[Column]:
-    """Return the columns for these records: accuracy per 100 MiB only where the memory is a GPU's."""
-    on_gpu = any(line["accuracy_per_100_mib"] is not None for line in lines)
-    return [column for column in COLUMNS if on_gpu or column.field != "accuracy_per_100_mib"]
+    """Return the columns for these records: without the ranking where no run recorded it, and without accuracy per
+    100 MiB where the memory is not a GPU's."""
+    absent = {
+        heading
+        for heading, field in (("ranking", "ranking"), ("acc. per 100 MiB", "accuracy_per_100_mib"))
+        if all(line[field] is None for line in lines)
+    }
+    return [column for column in COLUMNS if column.heading not in absent]
