@@ -26,8 +26,12 @@ def dots(
     scale: float = 1.0,
     digits: int = 2,
     absent: str = "not recorded",
+    values_aside: bool = False,
 ) -> None:
-    """A row for each configuration, a dot for each sparsity, its value beside it where there are few."""
+    """Draw a row for each configuration, a dot for each sparsity, and where there are few its value over it.
+
+    `values_aside` puts the values to the right of the dots, where a vertical line would strike them through.
+    """
     rows = rows_of(groups)
     ends = []
     means: dict[int, list[float]] = {}
@@ -52,15 +56,16 @@ def dots(
         return
     style.fit(ax, ends)
     if len(groups) <= 8:
-        _write_values(ax, means, digits)
+        _write_values(ax, means, digits, values_aside)
 
 
-def _write_values(ax: Axes, means: dict[int, list[float]], digits: int) -> None:
-    """The values over the dots of each row, but none that would run into the one before it."""
+def _write_values(ax: Axes, means: dict[int, list[float]], digits: int, aside: bool) -> None:
+    """The values beside the dots of each row, but none that would run into the one before it."""
+    offset, alignment = ((10, -3), "left") if aside else ((0, 7), "center")
     low, high = ax.get_xlim()
     for row, values in means.items():
         last = -float("inf")
         for value in sorted(values):
             if value - last > 0.1 * (high - low):
-                style.write_beside(ax, f"{value:,.{digits}f}", (value, row), (0, 7), ha="center")
+                style.write_beside(ax, f"{value:,.{digits}f}", (value, row), offset, ha=alignment)
                 last = value

@@ -107,10 +107,11 @@ def importance_histograms(results: Results) -> Picture:
             f"{100 * sparsity:.1f} % pruned" if sparsity is not None else "",
         ]
         ax.set_title(", ".join(part for part in heading if part))
-        if not histogram[2].any():
+        weights, pruned = histogram[1].sum(), histogram[2].sum()
+        if pruned < 0.005 * weights:  # too few to be seen
             style.write_beside(
-                ax, "this update pruned none:\nthese are the survivors", (1, 1), (-4, -3), xycoords="axes fraction",
-                ha="right", va="top",
+                ax, f"this update pruned {pruned:,.0f}\nof {weights:,.0f} weights", (1, 1), (-4, -18),
+                xycoords="axes fraction", ha="right", va="top",
             )  # fmt: skip
     axes[0].set_ylabel("weights")
     return Picture(name, figure, missing)

@@ -51,7 +51,7 @@ def memory_by_category(results: Results) -> Picture:
         missing.insert(
             0,
             "Bars add the peaks of the categories, which come at different moments; ◆ predicted: the same categories "
-            "at the one moment that holds most of them together, so it lies below.",
+            "at the one moment that holds most of them together.",
         )
     unit, scale = style.bytes_unit(sum(peak.values()) for peak in peaks)
     title = "Memory of training by category: bytes counted from the tensors"

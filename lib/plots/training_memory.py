@@ -59,7 +59,8 @@ def training_memory_comparison(results: Results) -> Picture:
     _mean_and_peak(mean, peak, groups, results, measure, unit, scale)
     dots(state, groups, results, measures.states_at_peak, "optimizer + pruning state (bytes per prunable weight)")
     label = "mean memory above AdamWPrune's (%)"
-    dots(difference, groups, results, versus or (lambda _: None), label, digits=1, absent="nothing to compare")
+    above = versus or (lambda _: None)
+    dots(difference, groups, results, above, label, digits=1, absent="nothing to compare", values_aside=True)
     difference.axvline(0, color=style.INK, linewidth=1, zorder=2)
     scatter(cloud, groups, results, measure.peak, f"peak memory ({unit})", scale)
     state.set_title("State at its peak, counted from the tensors")

@@ -307,7 +307,7 @@ def test_a_single_epoch_stands_in_the_middle_of_its_axis(tmp_path: Path) -> None
     assert ax.get_xlim() == (0.5, 1.5) and list(ax.get_xticks()) == [1.0]
 
 
-def test_a_histogram_that_pruned_nothing_says_so(tmp_path: Path) -> None:
+def test_a_histogram_whose_update_pruned_too_few_to_be_seen_says_how_many(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "adamwprune", "state", 0.9, epochs=3)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     rows[-1]["importance"]["pruned"] = [0] * 40
@@ -316,4 +316,4 @@ def test_a_histogram_that_pruned_nothing_says_so(tmp_path: Path) -> None:
         picture = layer_sparsity.importance_histograms(small(tmp_path))
     assert picture.figure is not None
     first, *_, last = picture.figure.axes
-    assert [any("survivors" in text.get_text() for text in ax.texts) for ax in (first, last)] == [False, True]
+    assert [any("pruned 0\nof " in text.get_text() for text in ax.texts) for ax in (first, last)] == [False, True]

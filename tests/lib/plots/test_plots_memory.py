@@ -268,3 +268,14 @@ def test_measured_inference_is_drawn_by_batch_size_with_units(tmp_path: Path) ->
 def test_without_an_inference_test_its_picture_says_how_to_measure(tmp_path: Path) -> None:
     picture = inference.inference_by_batch_size(small(make_results(tmp_path, [("adamw", "none", 0.0)], epochs=2)))
     assert picture.figure is None and "INFERENCE_TEST=y" in picture.missing[0]
+
+
+def test_no_line_strikes_a_value_through(tmp_path: Path) -> None:
+    folder = make_results(tmp_path, [("adamw", "magnitude", 0.9), ("adamwprune", "state", 0.9)], epochs=2)
+    with plot_style():
+        picture = training_memory.training_memory_comparison(small(folder))
+    assert picture.figure is not None
+    picture.figure.draw_without_rendering()
+    ax = picture.figure.axes[3]
+    (value,) = [text for text in ax.texts if text.get_text() == "0.0"]
+    assert value.get_window_extent().x0 > ax.transData.transform((0, 0))[0], "the line at 0 lies left of the number"
