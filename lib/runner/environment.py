@@ -26,8 +26,8 @@ def gpus() -> list[str]:
     """Names of the GPUs that torch's device "cuda" can mean here (NVIDIA, AMD)."""
     from ..monitor import discovery
 
-    found = discovery.visible(discovery.find(), os.environ)
-    return [device.name for device in found if device.vendor in ("nvidia", "amd")]
+    devices = discovery.visible(discovery.find(), os.environ)
+    return [device.name for device in devices if device.vendor in ("nvidia", "amd")]
 
 
 def version(package: str) -> str | None:
@@ -81,10 +81,10 @@ def git_state(root: Path) -> dict[str, Any]:
 
 def _cpu_name() -> str | None:
     try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:
-        found = None
-    return found[1] if found else platform.processor() or None
+        match = None
+    return match[1] if match else platform.processor() or None
 
 
 def describe(root: Path) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def describe(root: Path) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES}
-        | {"torch" if name == "__version__" else name: said for name, said in torch_build().items()},
+        | {"torch" if name == "__version__" else name: value for name, value in torch_build().items()},
         "git": git_state(root),
         "environment": {
             name: value

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from ..storage.terminal import visible
 from .row import ELSEWHERE, WAITING, Row, clock, seconds_left
 
 COLOURS = {
@@ -43,7 +44,7 @@ GAP = 2  # blanks between columns
 def print_line(text: str) -> None:
     """Print a line. Whoever should read it may be gone: the runs go on."""
     try:
-        print(text, flush=True)
+        print(visible(text), flush=True)
     except OSError:
         silence()
 
@@ -74,7 +75,7 @@ def fitting_columns(rows: Sequence[Row], width: int) -> tuple[str, list[Column]]
     }
     widths["epoch"] = max(widths["epoch"], widest_epoch)
     models = {row.config.model for row in rows}
-    names = [row.run.name for row in rows]
+    names = [visible(row.run.name) for row in rows]
     prefix, columns = "", list(COLUMNS)
 
     def fits() -> bool:
@@ -134,7 +135,7 @@ class Plain:
                 continue
             row.refresh()
             epoch, when = self.printed.get(row.run.name, (0, 0.0))
-            first = epoch == row.began_epoch and row.epochs_done > epoch  # how long it will take is told at once
+            first = epoch == row.began_epoch and row.epochs_done > epoch  # how long it will take is of interest at once
             if (row.epoch > epoch or first) and time.monotonic() - when > self.every:
                 self.printed[row.run.name] = (row.epochs_done if first else row.epoch, time.monotonic())
                 accuracy = row.text("test_accuracy")
@@ -150,7 +151,7 @@ class Live(Plain):
         self.live: Any = None
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
     def started(self, row: Row) -> None:
         self.refresh()
@@ -196,7 +197,7 @@ class Live(Plain):
                 Text(column.text(row), style=COLOURS[row.state] if column.heading == "state" else "")
                 for column in columns
             ]
-            table.add_row(Text(row.run.name.removeprefix(prefix)), *cells)
+            table.add_row(Text(visible(row.run.name.removeprefix(prefix))), *cells)
         return Group(table, Text(self.caption(), style="dim"))
 
     def caption(self) -> str:

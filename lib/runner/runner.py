@@ -85,5 +85,5 @@ def count_runs(number: int) -> str:
 
 
 def display_path(path: Path) -> Path:
-    """Return a path as short as it can be said: from the root of the project if it lies there."""
+    """Return a path relative to the root of the project if it lies there."""
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path

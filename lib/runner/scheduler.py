@@ -1,4 +1,4 @@
-"""The loop that keeps a number of training processes going until all runs are over or it is told to stop."""
+"""Keep a number of training processes going until all runs are over or a stop is requested."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOOK = 1.0  # seconds between looks for a run that nobody has in hand any more
 
 
 class Scheduler:
-    """Trains the queued rows, `jobs` at a time, in their order.
+    """Train the queued rows, `jobs` at a time, in their order.
 
     Other runners, here or on other machines, may be at the same rows. Each claims a run before it starts it, and holds
     the claim until it has recorded how the run ended. One that is `joining` ends when nothing is left to claim. One
@@ -50,7 +50,7 @@ class Scheduler:
         self.waiting = False
 
     def run(self) -> None:
-        """Until all are over, or until all have ended after a request to stop."""
+        """Train until all runs are over, or until all have ended after a request to stop."""
         drawn = 0.0
         try:
             while self.processes or (self.queue and not self.stop.count):
@@ -100,7 +100,7 @@ class Scheduler:
             self.view.say(f"waiting: {holder}")
 
     def take(self, row: Row) -> str | None:
-        """Start a queued run, or learn how another runner has ended it. Says who has it in hand, None if nobody."""
+        """Start a queued run, or learn how another runner has ended it. Return who has it in hand, None if nobody."""
         claim = contextlib.ExitStack()
         try:
             claim.enter_context(row.run.claim())
@@ -155,7 +155,7 @@ class Scheduler:
         self.view.retried(row, reason or state)
 
     def finish(self, row: Row, state: str, reason: str | None, code: int | None = None) -> None:
-        """Keep how a run ended: as its process recorded it, or in its place where that was killed."""
+        """Record how a run ended: as its process did, or in its place where that was killed."""
         row.end(state, reason)
         status = row.run.read_status()
         if (status.get("state"), status.get("reason")) != (state, reason):

@@ -1,6 +1,6 @@
 """A copy of the tree whose lenet5/train.py trains nothing, but ends as the test wishes: starting takes no seconds.
 
-What a run does is told by the file `behaviour.json` in the root of the copy: run id -> list of words.
+What a run does stands in the file `behaviour.json` in the root of the copy: run id -> list of words.
 """
 
 from __future__ import annotations

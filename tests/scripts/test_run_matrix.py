@@ -91,7 +91,7 @@ def test_nobody_reading_the_output_is_no_reason_to_stop(tree):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "sentence"),
     [
         (["EPOCHS=three"], "EPOCHS=three"),
         (["EPOCH=3"], "did you mean EPOCHS"),
@@ -107,11 +107,11 @@ def test_nobody_reading_the_output_is_no_reason_to_stop(tree):
         (["--continue", "RESULTS_DIR=~nobody-here/x"], "RESULTS_DIR=~nobody-here/x"),
     ],
 )
-def test_what_cannot_work_is_said_in_one_sentence_and_nothing_is_written(tree, arguments, said):
+def test_what_cannot_work_is_said_in_one_sentence_and_nothing_is_written(tree, arguments, sentence):
     before = sorted(tree.rglob("*"))
     code, out, err = run(tree, *arguments, CUDA_VISIBLE_DEVICES="")
     assert code == 2 and out == ""
-    assert said in err and "Traceback" not in err
+    assert sentence in err and "Traceback" not in err
     assert [p for p in sorted(tree.rglob("*")) if p not in before and "__pycache__" not in str(p)] == []
 
 
@@ -130,9 +130,9 @@ def test_every_problem_of_a_config_is_told_at_once_with_its_line_and_nothing_is_
     code, out, err = run(tree, PYTHONDONTWRITEBYTECODE="1")
     assert (code, out) == (2, "")
     expected = [f".config:{number}: {problem}" for number, (_, problem) in problems.items() if problem]
-    told = err.splitlines()
-    assert len(told) == len(expected)
-    assert all(line.startswith(problem) for line, problem in zip(told, expected, strict=True)), err
+    lines = err.splitlines()
+    assert len(lines) == len(expected)
+    assert all(line.startswith(problem) for line, problem in zip(lines, expected, strict=True)), err
     assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
 
 
@@ -265,7 +265,7 @@ def test_continue_trains_done_runs_further_when_epochs_grow(tree):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "sentence"),
     [
         (["BATCH_SIZE=64"], "batch_size: 256 there, 64 here"),
         (["EPOCHS=1"], "epochs: 2 there, 1 here"),
@@ -274,10 +274,10 @@ def test_continue_trains_done_runs_further_when_epochs_grow(tree):
         (["BATCH_SIZE=64", "EPOCHS=9"], "batch_size"),
     ],
 )
-def test_continue_refuses_a_changed_configuration_and_names_the_keys(tree, change, said):
+def test_continue_refuses_a_changed_configuration_and_names_the_keys(tree, change, sentence):
     run(tree, *THREE_RUNS)
     code, out, err = run(tree, "--continue", *change)
-    assert code == 2 and said in err and out == ""
+    assert code == 2 and sentence in err and out == ""
     assert len(started(tree)) == 3 and len(folders(tree)) == 1
 
 

@@ -44,7 +44,7 @@ def rows_of(preset: str, tmp_path) -> list[Row]:
     return rows
 
 
-def shown(rows: list[Row], width: int) -> list[str]:
+def rendered(rows: list[Row], width: int) -> list[str]:
     console = Console(width=width, height=60, file=io.StringIO(), force_terminal=False)
     view = Live(rows, 2, console)
     with console.capture() as captured:
@@ -53,7 +53,7 @@ def shown(rows: list[Row], width: int) -> list[str]:
 
 
 def headings(rows: list[Row], width: int) -> list[str]:
-    first = shown(rows, width)[0]
+    first = rendered(rows, width)[0]
     return [heading for heading in HEADINGS if heading in first]
 
 
@@ -61,7 +61,7 @@ def headings(rows: list[Row], width: int) -> list[str]:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_no_cell_is_cut_or_wrapped_at_any_width(preset: str, width: int, tmp_path) -> None:
     rows = rows_of(preset, tmp_path)
-    heading, rule, *lines = shown(rows, width)
+    heading, rule, *lines = rendered(rows, width)
     assert max(map(len, (heading, rule, *lines))) <= width
     assert not any("…" in line for line in (rule, *lines))
     names = {row.run.name.removeprefix(f"{row.config.model}_" if "_…" in heading else "") for row in rows}
@@ -113,7 +113,7 @@ def test_time_left_and_speed_are_shown_before_the_first_epoch_is_over(row: Row) 
     report(row, 20)
     left = seconds_left([row], 1)
     assert left is not None and left == pytest.approx(9.8 * 10 * 0.2, rel=0.5)
-    cells = shown([row], 120)[2].split()
+    cells = rendered([row], 120)[2].split()
     assert "0.2/10" in cells and "1,234" in cells
 
 
@@ -163,3 +163,13 @@ def test_without_a_terminal_there_is_a_line_when_a_minute_has_passed_and_then_on
     append_json(row.run.metrics, {"epoch": 2, "test_accuracy": 50.0, "sparsity": 0.0})
     view.refresh()
     assert capsys.readouterr().out == "", "epochs of less than a minute have no line each"
+
+
+def test_what_others_have_written_into_a_folder_reaches_the_terminal_as_text(row: Row, capsys) -> None:
+    row.end("failed", "RuntimeError: \x1b]0;owned\x07 and\na second line")
+    Plain([row], 1).finished(row)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and "\\x1b]0;owned" in out and len(out.splitlines()) == 1
+    console = Console(width=100, height=20, file=io.StringIO(), force_terminal=True)
+    Live([row], 1, console).finished(row)
+    assert "\x1b]0" not in console.file.getvalue()
