@@ -253,8 +253,9 @@ def _download(name: str, folder: Path, target: Path, files: dict[str, str], arch
 
 def _run_torchvision(name: str, temporary: Path, folder: Path, target: Path) -> None:
     print(f"{name}: downloading into {folder}", file=sys.stderr, flush=True)
-    command = [sys.executable, "-c", DOWNLOAD, name, str(temporary)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    # -P and a folder of the project: a module that somebody left in the current folder is not imported.
+    command = [sys.executable, "-P", "-c", DOWNLOAD, name, str(temporary.absolute())]
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         instead = {"MNIST": "mnist5k or synthetic"}.get(name, "synthetic")

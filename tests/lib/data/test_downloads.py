@@ -42,6 +42,15 @@ def test_two_that_download_at_once_download_once(tmp_path: Path, monkeypatch: py
     assert not list(tmp_path.glob(".download-*"))
 
 
+def test_a_module_in_the_current_folder_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "socket.py").write_text("open('owned', 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sources, "DOWNLOAD", "import socket, sys; print(socket.SOCK_STREAM, sys.argv)")
+    with pytest.raises(DataError, match="incomplete"):
+        locate("mnist", tmp_path / "data", download=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "socket.py"]
+
+
 def test_three_processes_that_download_at_once_download_once(tmp_path: Path) -> None:
     folder, count = tmp_path / "data", tmp_path / "count"
     download = (
