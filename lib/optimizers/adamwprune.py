@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from ..pruning.criteria import CRITERIA
+from ..pruning.prunable import parameter_groups
 from ..pruning.pruner import check_floors
 from ..pruning.schedule import CubicSchedule, exchange_fraction
 from ..pruning.score_histogram import MaskUpdate
@@ -35,8 +36,10 @@ class AdamWPrune(Optimizer):
     ``step()`` does all of this. With ``sparsity=0`` it is ``torch.optim.AdamW``, bit for bit on CPU.
 
     Args:
-        params (iterable): parameters, named parameters or groups of either; messages use the names. A group's key
-            ``prunable`` (bool) says whether its tensors are pruned; without it, tensors of two and more dimensions are.
+        params (nn.Module or iterable): a model, of which the weights of linear layers and convolutions are pruned (see
+            ``prunable_parameters``); or parameters, named parameters or groups of either. Messages use the names. A
+            group's key ``prunable`` (bool) says whether its tensors are pruned; without it, those are that have two
+            dimensions or more and more than one row and column, embeddings among them.
         lr (float or Tensor): learning rate, at least 0. Default: 1e-3.
         betas (tuple of two floats): decay of the two moments, each in [0, 1). Default: (0.9, 0.999).
         eps (float): added to the root of the second moment, at least 0. Default: 1e-8.
@@ -80,7 +83,7 @@ class AdamWPrune(Optimizer):
 
     Example::
 
-        optimizer = AdamWPrune(model.named_parameters(), lr=1e-3, sparsity=0.9, end_step=5000)
+        optimizer = AdamWPrune(model, lr=1e-3, sparsity=0.9, end_step=5000)
         for images, labels in batches:
             optimizer.zero_grad()
             loss_of(model(images), labels).backward()
@@ -90,7 +93,7 @@ class AdamWPrune(Optimizer):
 
     def __init__(
         self,
-        params: ParamsT,
+        params: ParamsT | nn.Module,
         lr: float | Tensor = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -137,7 +140,7 @@ class AdamWPrune(Optimizer):
             "steps": 0,  # in the groups, where hooks, wrappers and torch.distributed.checkpoint find it
             "mode": mode,
         }
-        super().__init__(params, defaults)
+        super().__init__(parameter_groups(params) if isinstance(params, nn.Module) else params, defaults)
         check_floors([tensor.size for tensor in self.prunable_tensors()], schedule.final, min_density)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -340,4 +343,6 @@ class AdamWPrune(Optimizer):
 
 def _is_prunable(weight: Tensor, group: dict[str, Any]) -> bool:
     chosen = group.get("prunable")
-    return weight.dim() >= 2 if chosen is None else bool(chosen)
+    if chosen is not None:
+        return bool(chosen)
+    return weight.dim() >= 2 and weight.shape[0] > 1 and weight.numel() > weight.shape[0]

@@ -66,7 +66,8 @@ def gradients_of(shapes: list[tuple[int, ...]], seed: int, steps: int, dtype: to
 def pruning_optimizer(weights: list[nn.Parameter], ramp: Ramp, **arguments: Any) -> AdamWPrune:
     schedule = {"start_step": ramp.start, "end_step": ramp.end, "update_interval": ramp.interval}
     try:
-        return AdamWPrune(weights, sparsity=ramp.final, **schedule, **arguments)
+        groups = [{"params": [weight], "prunable": weight.dim() >= 2} for weight in weights]  # also of one row
+        return AdamWPrune(groups, sparsity=ramp.final, **schedule, **arguments)
     except ValueError as error:
         assert "min_density" in str(error)  # layers so small that their floors are too much
         reject()
@@ -84,7 +85,9 @@ def test_gradual_mode_is_its_twin(shapes: list[tuple[int, ...]], ramp: Ramp, arg
     optimizer = pruning_optimizer(weights, ramp, **arguments)
     twin = Gradual(random_tensors(shapes, seed, torch.float64), ramp, **arguments)
     for step, gradients in enumerate(gradients_of(shapes, seed, ramp.end + 3, torch.float64)):
-        twin.settings["lr"] = optimizer.param_groups[0]["lr"] = arguments["lr"] * 0.9**step
+        twin.settings["lr"] = arguments["lr"] * 0.9**step
+        for group in optimizer.param_groups:
+            group["lr"] = twin.settings["lr"]
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = gradient.clone()
         optimizer.step()
@@ -103,7 +106,9 @@ def test_lean_mode_is_its_twin(shapes: list[tuple[int, ...]], ramp: Ramp, argume
     optimizer = pruning_optimizer(weights, ramp, mode="lean", **arguments)
     twin = Lean(random_tensors(shapes, seed, torch.float64), ramp, **arguments)
     for step, gradients in enumerate(gradients_of(shapes, seed, ramp.end + 3, torch.float64)):
-        twin.settings["lr"] = optimizer.param_groups[0]["lr"] = arguments["lr"] * 0.9**step
+        twin.settings["lr"] = arguments["lr"] * 0.9**step
+        for group in optimizer.param_groups:
+            group["lr"] = twin.settings["lr"]
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = gradient.clone()
         optimizer.step()
@@ -180,7 +185,9 @@ def test_adamwspam_is_its_twin(shapes: list[tuple[int, ...]], arguments: dict, s
     optimizer = AdamWSpam(weights, **arguments)
     twin = Spam(random_tensors(shapes, seed, torch.float64), **arguments)
     for step, gradients in enumerate(gradients_of(shapes, seed, 25, torch.float64)):
-        twin.settings["lr"] = optimizer.param_groups[0]["lr"] = arguments["lr"] * 0.9**step
+        twin.settings["lr"] = arguments["lr"] * 0.9**step
+        for group in optimizer.param_groups:
+            group["lr"] = twin.settings["lr"]
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = gradient.clone()
         optimizer.step()

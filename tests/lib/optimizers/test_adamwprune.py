@@ -44,7 +44,7 @@ def masked_adamw(model: nn.Module, reference: nn.Module, optimizer: AdamWPrune, 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    sizes=st.lists(st.integers(1, 40), min_size=2, max_size=4),
+    sizes=st.lists(st.integers(2, 40), min_size=2, max_size=4),
     sparsity=st.floats(0.05, 0.95),
     weight_decay=st.sampled_from([0.0, 0.1]),
     criterion=st.sampled_from(["fisher", "first_order", "movement", "hybrid"]),
@@ -105,7 +105,8 @@ def test_without_regrowth_the_pruned_set_only_grows_to_its_exact_size_and_anothe
 ) -> None:
     torch.manual_seed(seed)
     weights = [nn.Parameter(torch.randn(7, 9)), nn.Parameter(torch.randn(3, 5)), nn.Parameter(torch.randn(1, 1))]
-    optimizer = AdamWPrune(weights, sparsity=sparsity, end_step=8, update_interval=interval, ranking=ranking)
+    groups = [{"params": weights, "prunable": True}]  # also the one of a single weight
+    optimizer = AdamWPrune(groups, sparsity=sparsity, end_step=8, update_interval=interval, ranking=ranking)
     gone = [torch.zeros_like(weight, dtype=torch.bool) for weight in weights]
     for _ in range(10):
         for weight in weights:

@@ -79,7 +79,14 @@ def test_the_ramp_is_exact_and_what_is_pruned_stays_pruned(
 def test_weights_without_moments_take_gradient_steps_scaled_by_their_rows() -> None:
     weight = nn.Parameter(torch.tensor([[4.0, -1.0, 2.0, 0.5]]))
     optimizer = AdamWPrune(
-        [weight], lr=0.1, weight_decay=0.5, sparsity=0.5, start_step=10, end_step=20, update_interval=5, mode="lean"
+        [{"params": [weight], "prunable": True}],
+        lr=0.1,
+        weight_decay=0.5,
+        sparsity=0.5,
+        start_step=10,
+        end_step=20,
+        update_interval=5,
+        mode="lean",
     )
     weight.grad = torch.tensor([[1.0, -1.0, 3.0, 5.0]])  # mean square 9
     optimizer.step()
@@ -92,7 +99,14 @@ def test_weights_without_moments_take_gradient_steps_scaled_by_their_rows() -> N
 def test_moments_go_to_the_weights_that_matter_most_and_start_at_the_scale_of_their_row() -> None:
     weight = nn.Parameter(torch.tensor([[4.0, 3.0, 0.1, 0.2]]))
     optimizer = AdamWPrune(
-        [weight], lr=1.0, weight_decay=0.0, sparsity=0.5, start_step=1, end_step=20, update_interval=1, mode="lean"
+        [{"params": [weight], "prunable": True}],
+        lr=1.0,
+        weight_decay=0.0,
+        sparsity=0.5,
+        start_step=1,
+        end_step=20,
+        update_interval=1,
+        mode="lean",
     )
     weight.grad = torch.tensor([[8.0, 0.0, -8.0, 0.0]])
     optimizer.step()  # 4 becomes 3 and 3 stays, with second moments 64 and 0; 0.1 becomes 1.1, with its row's 32
