@@ -154,9 +154,11 @@ folder = $(if $(call given,DIR),set -- $(call quote,$(value DIR));,set --; \
 names: packages
 	$(Q)$(python) scripts/kconfig.py names $(overrides)
 
-# An environment of its user's is only looked at, and so is our own after it was made.
+# An environment of its user's is only looked at, and so is our own after it was made. install.py has said what is
+# missing where it exits with 2.
 torch := $(if $(filter TORCH,$(typed)),--torch $(call quote,$(value TORCH)))
-look = $(Q)$(python) scripts/install.py --check $1 $(torch)
+look = $(Q)$(python) scripts/install.py --check $1 $(torch) || { \
+	[ $$? = 2 ] || echo $(python)": this is no Python 3.11 or newer that works" >&2; exit 2; }
 .PHONY: packages packages-dev packages-tensorboard
 packages: $(if $(foreign),,.venv/.packages)
 	$(if $(foreign)$(torch),$(call look,requirements.txt))

@@ -80,7 +80,7 @@ def request_from_args(arguments: argparse.Namespace) -> Request:
         if folder is not None:
             source = source_to_resume(folder)
     if folder is None:
-        raise Refused(f"no results{of_preset} in {root} to go on with; `make` starts them")
+        raise Refused(f"no results{of_preset} in {root} to go on with: `make` starts a matrix")
     request = load_request(source, {**recorded_overrides(folder), **given})
     if request.root.resolve() != root.resolve():  # what a folder that was moved, or received, says of where it lay
         request = load_request(source, {**request.overrides, "RESULTS_DIR": str(root)})

@@ -119,6 +119,13 @@ def test_an_environment_that_lacks_packages_is_left_alone_and_told(own_tree):
     assert not (own_tree / ".venv").exists()
 
 
+def test_a_program_that_is_no_python_is_refused_with_a_sentence(own_tree):
+    done = make(own_tree, "dry-run", "PYTHON=/bin/false")
+    assert refused(done) == "/bin/false: this is no Python 3.11 or newer that works"
+    done = make(own_tree, "dry-run", "PYTHON=/no such/python")
+    assert done.returncode == 2 and "/no such/python: this is no Python 3.11 or newer that works" in done.stderr
+
+
 def test_cleaning_leaves_configuration_and_results(own_tree):
     make(own_tree, "defconfig-lenet5")
     (own_tree / "results").mkdir()
