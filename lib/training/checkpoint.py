@@ -1,4 +1,4 @@
-"""The state of a run on disk: replaced whole, the one before it kept, and read without running anything in it."""
+"""Write checkpoints atomically, keep the previous one, and read them without executing what they hold."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ..storage.run_dir import RunDir
 
 FORMAT = 1  # counts up when what a checkpoint holds changes
 
-#: What the trainer saves: `history` holds the finished epochs' records, `running` the sums of the unfinished epoch.
+#: Keys of a checkpoint: `history` holds the records of finished epochs, `running` the sums of the unfinished one.
 PARTS = (
     "format", "config", "epoch", "step", "history", "running", "model", "optimizer", "pruner", "scaler", "random",
 )  # fmt: skip
 
 
 class Damaged(Exception):
-    """A checkpoint that cannot be used, and why."""
+    """A checkpoint that cannot be used; the message says why."""
 
 
 def save(run: RunDir, state: dict[str, Any]) -> None:
     """Write `state` (tensors, numbers, texts, lists, dicts; see PARTS) and keep the checkpoint before it.
 
-    At every moment one whole checkpoint lies under one of the two names. Raises OSError where the disk refuses;
-    then what was there is still there.
+    At every moment one of the two files is a whole checkpoint. If the disk refuses, OSError is raised and the files
+    stay as they were.
     """
     buffer = io.BytesIO()  # torch.save straight into a file hides the reason when the disk is full
     torch.save(state | {"format": FORMAT}, buffer)
@@ -43,7 +43,7 @@ def save(run: RunDir, state: dict[str, Any]) -> None:
 
 
 def load(run: RunDir, log: Callable[[str], None]) -> dict[str, Any] | None:
-    """The newest checkpoint that is whole, on the CPU; None if there is none. What is damaged is named by `log`."""
+    """Return the newest undamaged checkpoint, on the CPU, or None; damaged ones are reported to `log`."""
     for name in remove_leftovers(run.path):
         log(f"removed {name}, left by a process that was killed")
     damaged = False
@@ -56,7 +56,7 @@ def load(run: RunDir, log: Callable[[str], None]) -> dict[str, Any] | None:
                 log(f"{path.name} is damaged and not used: {error}")
                 continue
             if damaged:
-                log(f"going on from {path.name}")
+                log(f"resuming from {path.name}")
             return state
     if damaged:
         log("no whole checkpoint is left: the run starts again")
@@ -64,7 +64,7 @@ def load(run: RunDir, log: Callable[[str], None]) -> dict[str, Any] | None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """One checkpoint file, on the CPU. Raises Damaged; never runs code that a file may hold."""
+    """Return the content of a checkpoint file, on the CPU. Raises Damaged; never executes code in the file."""
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()  # torch does not compare the sums of what it reads

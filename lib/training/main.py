@@ -124,7 +124,7 @@ def supervise(config: RunConfig, run: RunDir, build_model: BuildModel, stop: Sto
         if why is not None:
             log(f"{state}: {why}")
         if state == "interrupted":
-            log(f"the same command goes on from here with --output {shlex.quote(display_path(run.path))}")
+            log(f"resume with the same command and --output {shlex.quote(display_path(run.path))}")
         run.write_status(state, why, exit_code=code)
     except OSError as error:  # the disk may be full
         print(f"{run.path}: {error.strerror}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How far a run is, and how it may end before its time."""
+"""Hold how far a run is, and the ways in which it can end early."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Diverged(Exception):
 
 
 class Interrupted(Exception):
-    """Asked to stop; the state is saved."""
+    """The run was asked to stop; its state is saved."""
 
     def __init__(self, number: int):
         self.number = number
@@ -23,7 +23,7 @@ class Interrupted(Exception):
 
 
 class Stop(Protocol):
-    """Whether the run shall stop, asked between two steps, and by which signal. See StopSignals."""
+    """Say between two steps whether the run shall stop, and by which signal. See StopSignals."""
 
     number: int
 
@@ -32,18 +32,19 @@ class Stop(Protocol):
 
 @dataclass
 class Progress:
-    """How far a run is: the records of its finished epochs, and sums over the unfinished one."""
+    """Hold the records of a run's finished epochs and the sums over the unfinished one."""
 
-    epoch: int = 0  # finished ones
-    step: int = 0  # finished ones of the unfinished epoch
+    epoch: int = 0  # finished epochs
+    step: int = 0  # finished steps of the unfinished epoch
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     memory_after_first_step: dict[str, int] = field(default_factory=dict)  # of the epoch; bytes by category
-    mask_update: dict[str, Any] | None = None  # the latest of the unfinished epoch, where it was resumed after one
+    mask_update: dict[str, Any] | None = None  # the latest of the unfinished epoch, if it was resumed after one
     loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     correct: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
 
     def next_epoch(self, record: dict[str, Any]) -> None:
+        """Keep the record of the finished epoch and start the sums of the next."""
         self.history.append(record)
         self.epoch, self.step, self.seconds, self.mask_update = self.epoch + 1, 0, 0.0, None
         self.loss.zero_()

@@ -1,4 +1,4 @@
-"""The state of torch's global random generators: seeded at the start, kept in checkpoints."""
+"""Seed torch's global random generators, and save and restore their state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..data.rng import seed_of
 
 
 def seed_everything(seed: int, deterministic: bool = False) -> None:
-    """Seed torch's global generators (initial weights, dropout); with `deterministic`, refuse inexact kernels."""
+    """Seed the global generators (initial weights, dropout); with `deterministic`, refuse nondeterministic kernels."""
     torch.manual_seed(seed_of(seed))
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
@@ -21,7 +21,7 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
 
 
 def random_state() -> dict[str, torch.Tensor]:
-    """The state of torch's global generators, for a checkpoint."""
+    """Return the state of the global generators, for a checkpoint."""
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state()
@@ -29,6 +29,7 @@ def random_state() -> dict[str, torch.Tensor]:
 
 
 def restore_random_state(state: dict[str, torch.Tensor]) -> None:
+    """Restore what `random_state` returned."""
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])

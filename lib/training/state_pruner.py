@@ -1,4 +1,4 @@
-"""State pruning: AdamWPrune prunes in its own step; here the loop only reads what it did."""
+"""Present AdamWPrune, which prunes in its own step, to the training loop as a pruner."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..pruning.pruner import Pruner, phase_of
 
 
 class State(Pruner):
-    """The loop's view of AdamWPrune. All work is done by the optimizer's ``step()``."""
+    """Report what AdamWPrune has pruned. All work is done by the optimizer's ``step()``."""
 
     def __init__(self, model: nn.Module, optimizer: AdamWPrune, weights: Mapping[str, Tensor]) -> None:
         super().__init__(model, optimizer, weights)

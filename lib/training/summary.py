@@ -1,4 +1,4 @@
-"""What is left of a run when it is over: the record that tables and pictures are made from."""
+"""Summarise a finished run: the record from which tables and pictures are made."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PEAKS = ("allocator_peak", "reserved_peak")  # bytes, CUDA only
 
 
 def summarise(config: RunConfig, setup: DeviceSetup, model: nn.Module, history: list[dict[str, Any]]) -> dict[str, Any]:
-    """The summary of a finished run from its epochs' records (at least one).
+    """Return the summary of a finished run from the records of its epochs (at least one).
 
-    Accuracies in percent, of the last epoch and, labelled so, of the best one; sparsities are counted zeros, 0 to 1;
-    times in seconds over all epochs, interrupted or not; memory in bytes.
+    Accuracies are percentages, of the last epoch and, labelled so, of the best one; sparsities are fractions of counted
+    zeros; times are seconds over all epochs, also of interrupted runs; memory is in bytes.
     """
     last = history[-1]
     best = max(history, key=lambda record: record["test_accuracy"])
@@ -55,7 +55,7 @@ def summarise(config: RunConfig, setup: DeviceSetup, model: nn.Module, history: 
         "memory_peak": {name: peak(name) for name in categories},
     }
     if (planned := history[0].get("planned_epochs", config.epochs)) != config.epochs:
-        summary["extended_from_epochs"] = planned  # its schedules are not those of a run planned so long
+        summary["extended_from_epochs"] = planned  # its schedules are not those of a run planned for so many epochs
     if "validation_accuracy" in last:
         summary["final_validation_accuracy"] = last["validation_accuracy"]
     return summary | {name: peak(name) for name in PEAKS if name in last["memory"]}

@@ -1,4 +1,4 @@
-"""The one training loop."""
+"""Train a run: the one training loop of all models, optimizers and pruning methods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config.run_config import RunConfig, check_resumable
 from ..data import dataset as datasets
 from ..data import loader
 from ..memory import accounting
@@ -19,7 +18,7 @@ from ..memory.allocator import AllocatorPeaks
 from ..pruning.score_histogram import NotFinite
 from ..storage.files import append_json, read_json_lines, write_atomic, write_json, write_json_lines
 from ..storage.run_dir import RunDir
-from . import checkpoint, device, inference, lr_schedules, seeding
+from . import checkpoint, device, inference, lr_schedules, run_state, seeding
 from .build import build_optimizer, build_pruner
 from .memory_layout import crashes_in_channels_last
 from .progress import Diverged, Interrupted, Progress, Stop
@@ -27,6 +26,7 @@ from .progress_report import ProgressReport
 from .summary import summarise
 
 if TYPE_CHECKING:
+    from ..config.run_config import RunConfig
     from .models import BuildModel
     from .tensorboard import Events
 
@@ -36,7 +36,7 @@ Log = Callable[[str], None]
 def train(
     config: RunConfig, run: RunDir, build_model: BuildModel, stop: Stop | None = None, log: Log = print
 ) -> dict[str, Any]:
-    """Train one run from where it stands to its last epoch, write its results, return its summary.
+    """Train one run from where it is to its last epoch, write its results, and return its summary.
 
     Raises Interrupted (state saved), Diverged, ConfigError (a setting that cannot be used here, or is not the one the
     run was started with), DataError, OSError (disk), torch.OutOfMemoryError.
@@ -53,7 +53,7 @@ def train(
 
 
 class Training:
-    """One run in memory: model, optimizer, pruner, data, progress."""
+    """Hold one run in memory: model, optimizer, pruner, data and progress."""
 
     def __init__(self, config: RunConfig, run: RunDir, build_model: BuildModel, stop: Stop | None, log: Log) -> None:
         self.config, self.run, self.stop, self.log = config, run, stop, log
@@ -86,7 +86,7 @@ class Training:
         log(f"{config.run_id}: {self.data.note}; {self.setup.describe()}{note}")
 
     def measure_activations_and_compile(self) -> None:
-        """Count activations, then compile. In place, so that the names in the state stay as they are."""
+        """Count the bytes of activations, then compile the model in place, which keeps the names in its state."""
         images, labels = next(loader.batches(self.data, self.config, epoch=0))
         self.model.train()
         with self.setup.autocast():
@@ -97,13 +97,14 @@ class Training:
             self.model.compile(options=options)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the training loss of a batch."""
         return F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
 
     def train_epoch(self) -> None:
-        """All (remaining) steps of an epoch. Once warm, only mask updates wait for a GPU until the sums are read."""
+        """Do the remaining steps of an epoch. Until its sums are read at the end, only mask updates wait for a GPU."""
         progress = self.progress
         self.model.train()
-        self.peaks.reset()  # an evaluation, with batches of another size, has none of its peak in here
+        self.peaks.reset()  # the peak of an evaluation, with batches of another size, does not count
         self.progress_report.start_epoch(progress.step, progress.history)
         start = time.perf_counter()
         for images, labels in loader.batches(self.data, self.config, progress.epoch, progress.step):
@@ -115,8 +116,8 @@ class Training:
             self.set_phase(self.pruner.phase(step + 1))
             try:
                 self.train_step(images, labels, step)
-            except NotFinite as problem:  # found while ranking weights
-                raise Diverged(f"in epoch {progress.epoch + 1}: {problem}") from None
+            except NotFinite as error:  # found while ranking weights
+                raise Diverged(f"in epoch {progress.epoch + 1}: {error}") from None
             progress.step += 1
             if progress.step == 1:
                 progress.memory_after_first_step = self.memory_by_category()  # pruning can only reduce it later
@@ -141,10 +142,11 @@ class Training:
         }
 
     def train_step(self, images: Tensor, labels: Tensor, step: int) -> None:
+        """Do one optimizer step; `step` counts from the start of the run."""
         config, optimizer, scaler = self.config, self.optimizer, self.scaler
-        share = lr_schedules.factor(config.lr_schedule, step, config.epochs * self.steps, config.warmup_fraction)
+        factor = lr_schedules.factor(config.lr_schedule, step, config.epochs * self.steps, config.warmup_fraction)
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * share
+            group["lr"] = config.learning_rate * factor
         optimizer.zero_grad(set_to_none=True)
         with self.setup.autocast():
             logits = self.model(images)
@@ -153,7 +155,7 @@ class Training:
         scaler.unscale_(optimizer)
         if config.gradient_clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
-        if scaler.is_enabled():  # it will skip a step that overflowed; what pruners learn must be finite
+        if scaler.is_enabled():  # it will skip a step that overflowed, but pruners would learn from it
             for weight in self.pruner.weights.values():
                 if weight.grad is not None:
                     weight.grad.nan_to_num_(0.0, 0.0, 0.0)
@@ -165,7 +167,7 @@ class Training:
         self.progress.correct += (logits.detach().argmax(1) == labels).sum()
 
     def evaluate(self) -> None:
-        """Test (and validation) loss and accuracy of the finished epoch."""
+        """Add test (and validation) loss and accuracy to the record of the finished epoch."""
         data = self.data
         self.set_phase("evaluate")
         start = time.perf_counter()
@@ -176,25 +178,26 @@ class Training:
 
     @torch.no_grad()
     def evaluate_on(self, split: str, images: Tensor, labels: Tensor) -> dict[str, float]:
+        """Return loss and accuracy (percent) on a set of images; `split` names them."""
         self.model.eval()
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for part, answers in loader.evaluation_batches(images, labels, self.data, self.config):
+        for batch, targets in loader.evaluation_batches(images, labels, self.data, self.config):
             with self.setup.autocast():
-                logits = self.model(part)
-                loss += F.cross_entropy(logits, answers, reduction="sum")
-            correct += (logits.argmax(1) == answers).sum()
+                logits = self.model(batch)
+                loss += F.cross_entropy(logits, targets, reduction="sum")
+            correct += (logits.argmax(1) == targets).sum()
         mean = loss.item() / len(images)
         if not math.isfinite(mean):
             raise Diverged(f"the {split} loss became {mean} in epoch {self.progress.epoch + 1}")
         return {f"{split}_loss": mean, f"{split}_accuracy": 100 * correct.item() / len(images)}
 
     def memory_by_category(self) -> dict[str, int]:
-        """Bytes by category at the end of a step, gradients included."""
+        """Return the bytes by category at the end of a step, gradients included."""
         return accounting.account(self.model, self.optimizer, self.pruner) | {"activations": self.activations}
 
     def report(self) -> None:
-        """One line of metrics.jsonl, one for people."""
+        """Write the record of the finished epoch to metrics.jsonl, and a line for people."""
         self.record |= {
             "sparsity": self.pruner.sparsity(),
             "sparsity_total": self.pruner.sparsity_total(),
@@ -216,7 +219,7 @@ class Training:
         )
 
     def mask_update(self) -> dict[str, Any] | None:
-        """What the latest mask update of the unfinished epoch ranked and pruned, if there was one."""
+        """Return what the latest mask update of the unfinished epoch ranked and pruned, None if there was none."""
         update = self.pruner.last_update
         if update is not None and update.step > self.progress.epoch * self.steps:
             return update.describe()
@@ -229,53 +232,23 @@ class Training:
             self.run.set_phase(phase)
 
     def save_if_due(self) -> None:
+        """Write a checkpoint after every `checkpoint_every` epochs and after the last."""
         epoch = self.progress.epoch
         if epoch % self.config.checkpoint_every == 0 or epoch == self.config.epochs:
             self.save()
 
     def save(self) -> None:
-        progress = self.progress
-        checkpoint.save(
-            self.run,
-            {
-                "config": self.config.to_yaml(),
-                "epoch": progress.epoch,
-                "step": progress.step,
-                "history": progress.history,
-                "running": {
-                    "seconds": progress.seconds,
-                    "memory_before": progress.memory_after_first_step,
-                    "mask_update": self.mask_update(),
-                    "loss": progress.loss,
-                    "correct": progress.correct,
-                },
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "pruner": self.pruner.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "random": seeding.random_state(),
-            },
-        )
+        """Write a checkpoint."""
+        checkpoint.save(self.run, run_state.capture(self))
 
     def resume(self) -> None:
-        """Take up the last whole checkpoint, if there is one. Lines of metrics after it are dropped."""
+        """Continue from the last whole checkpoint, if there is one; drop lines of metrics that are newer."""
         state = checkpoint.load(self.run, self.log)
         progress = self.progress
         if state is not None:
-            check_resumable(RunConfig.from_yaml(state["config"]), self.config)
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.pruner.load_state_dict(state["pruner"])
-            self.scaler.load_state_dict(state["scaler"])
-            seeding.restore_random_state(state["random"])
-            progress.epoch, progress.step, progress.history = state["epoch"], state["step"], state["history"]
-            progress.seconds = state["running"]["seconds"]
-            progress.memory_after_first_step = state["running"]["memory_before"]
-            progress.mask_update = state["running"]["mask_update"]
-            progress.loss.copy_(state["running"]["loss"])
-            progress.correct.copy_(state["running"]["correct"])
+            run_state.restore(self, state)
             self.log(
-                f"going on after {progress.epoch} of {self.config.epochs} epochs and {progress.step} of {self.steps} "
+                f"resuming after {progress.epoch} of {self.config.epochs} epochs and {progress.step} of {self.steps} "
                 "steps of the next"
             )
         if torn := read_json_lines(self.run.metrics)[1]:
@@ -288,7 +261,7 @@ class Training:
             self.log(how_to_look(self.run.path))
 
     def finish(self) -> dict[str, Any]:
-        """Final weights and summary."""
+        """Write final weights and summary; return the summary."""
         from safetensors.torch import save
 
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}

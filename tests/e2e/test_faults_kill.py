@@ -50,7 +50,7 @@ def test_training_killed_in_mid_epoch_ends_with_the_same_bits(three, calm, tmp_p
     code, out, err = matrix(three, results, "JOBS=1", "--continue")
     assert code == 0, out + err
     for name, folder in runs(results).items():
-        assert "going on after" in (folder / "log.txt").read_text()
+        assert "resuming after" in (folder / "log.txt").read_text()
         assert epochs(folder) == [1, 2, 3, 4, 5, 6]
         assert same(folder, calm[name]), name
 
@@ -69,7 +69,7 @@ def test_make_continue_after_kill_9_of_the_training_ends_with_the_same_bits(one,
     command = ["make", f"PYTHON={sys.executable}", f"RESULTS_DIR={results}", "continue"]
     done = subprocess.run(command, cwd=own, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stdout + done.stderr
-    assert "going on after" in (folder / "log.txt").read_text()
+    assert "resuming after" in (folder / "log.txt").read_text()
     assert epochs(folder) == [1, 2, 3, 4, 5, 6]
     assert same(folder, calm[folder.name])
     assert len(list(results.glob("fault-*"))) == 1 and (folder.parent / "report.html").exists()

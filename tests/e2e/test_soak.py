@@ -128,7 +128,7 @@ def test_50_kills_during_checkpoint_writes_lose_nothing(tree, tmp_path, capsys):
     assert code == 0, out + err
     folder = only_run(results)
     log = (folder / "log.txt").read_text()
-    assert "damaged" not in log and log.count("going on after") >= kills - 1
+    assert "damaged" not in log and log.count("resuming after") >= kills - 1
     assert not list(folder.glob(".*.tmp"))
     assert same(folder, only_run(calm))
     assert hits >= 25

@@ -1,4 +1,4 @@
-"""The compiled loops: built on demand from this folder's C files, once per machine and source, never required."""
+"""Build the compiled loops on demand from the C files of this folder, once for each machine and source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 SOURCES = sorted(FOLDER.glob("*.c"))
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 
-# p: address, l: whole number, i: small whole number, f: float
+# p: pointer, l: long, i: int, f: float
 _TYPES = {"p": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctypes.c_float}
 _ARGUMENTS = {
     "adamw_compact": "pl",
@@ -34,7 +34,7 @@ _ARGUMENTS = {
 
 @cache
 def load() -> ctypes.CDLL | None:
-    """The compiled functions, or None where they cannot be had."""
+    """Return the compiled functions, or None if they cannot be built or loaded."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return None
@@ -50,7 +50,7 @@ def load() -> ctypes.CDLL | None:
 
 
 def _build(compiler: str) -> Path:
-    """Compile into the user's cache, under a name that tells source, flags and processor apart; atomically."""
+    """Compile into the user's cache, under a name that depends on source, flags and processor; atomically."""
     texts = [path.read_text() for path in (*SOURCES, *FOLDER.glob("*.h"))]
     identity = "\0".join([*texts, *FLAGS, compiler, _processor()])
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adamwprune"
@@ -66,7 +66,7 @@ def _build(compiler: str) -> Path:
 
 
 def _processor() -> str:
-    """What ``-march=native`` depends on, so that machines sharing a home folder do not share the file."""
+    """Return what ``-march=native`` depends on, so that machines that share a home folder do not share the file."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

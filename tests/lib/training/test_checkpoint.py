@@ -83,7 +83,7 @@ def test_a_damaged_one_is_named_and_the_previous_used(damage: Any, tmp_path: Pat
     damage(run.checkpoint)
     epoch, said = load(run)
     assert epoch == 1
-    assert "checkpoint.pt is damaged and not used: " in said and "going on from checkpoint.previous.pt" in said
+    assert "checkpoint.pt is damaged and not used: " in said and "resuming from checkpoint.previous.pt" in said
 
 
 def test_whatever_byte_is_changed_it_is_whole_or_damaged_and_nothing_else(tmp_path: Path) -> None:
