@@ -144,8 +144,8 @@ class _Kconfig(kconfiglib.Kconfig):
         if before == content:
             return f"No change to {filename}"
         if save_old and before is not None:
-            write_atomic(Path(f"{filename}.old"), before)
-        write_atomic(path, content)
+            write_atomic(Path(f"{filename}.old"), before, follow=True)
+        write_atomic(path, content, follow=True)
         kept = f"; the former one is kept as {filename}.old" if save_old and before is not None else ""
         return f"Configuration saved to {filename}{kept}"
 

@@ -16,6 +16,7 @@ from ..config.run_config import RunConfig
 from ..monitor.recording import MAX_SAMPLES
 from ..monitor.sampling import JOBS
 from ..storage.files import read_json_lines
+from ..storage.received import open_no_link
 from ..storage.run_dir import RunDir
 from ..training.models import train_script
 
@@ -53,7 +54,7 @@ class TrainingProcess:
         if config.threads:
             environment["OMP_NUM_THREADS"] = str(config.threads)
         run.progress.unlink(missing_ok=True)  # of an earlier start
-        with run.log.open("ab") as log:
+        with os.fdopen(open_no_link(run.log, os.O_WRONLY | os.O_APPEND), "ab") as log:
             self.log_start = log.tell()
             self.process = subprocess.Popen(
                 command,

@@ -11,29 +11,36 @@ import json
 import math
 import os
 import re
+import secrets
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .received import Refused, open_regular, read_regular
+from .received import Refused, open_no_link, open_regular, read_regular, refusal
 
 #: Bytes; a line of a record that is longer was not written by this program, and is taken for torn.
 MAX_LINE = 1 << 20
 
-LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
+LEFTOVER = re.compile(r"\..+\.\d+(-[0-9a-f]+)?\.tmp")
 
 
 @contextlib.contextmanager
-def replacing(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+def replacing(path: Path, durable: bool = True, follow: bool = False) -> Iterator[BinaryIO]:
     """Yield a binary file that takes the place of `path` when the block ends well, and is removed if it does not.
 
-    Links are followed, so that a symlinked file stays a link. `durable` waits for the disk.
+    Args:
+        path: the file. A link is refused, which raises Refused, or followed, so that it stays one.
+        durable: whether to wait for the disk.
+        follow: whether links are followed: for what the user chose, never for what a folder of others holds.
     """
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    target = Path(os.path.realpath(path)) if follow else path
+    if target.is_symlink():
+        raise refusal(path)
+    # a name that nobody can have put a link under
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             if durable:
@@ -45,9 +52,9 @@ def replacing(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
         raise
 
 
-def write_atomic(path: Path, content: str | bytes, durable: bool = True) -> None:
+def write_atomic(path: Path, content: str | bytes, durable: bool = True, follow: bool = False) -> None:
     """Write the whole file or nothing: readers see the old content or the new, never half of it."""
-    with replacing(path, durable) as file:
+    with replacing(path, durable, follow) as file:
         file.write(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
 
 
@@ -100,7 +107,7 @@ def append_json(path: Path, record: dict[str, Any]) -> None:
     line = json.dumps(jsonable(record), allow_nan=False).encode() + b"\n"
     if _torn(path):
         repair_json_lines(path)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    handle = open_no_link(path, os.O_WRONLY | os.O_APPEND)
     try:
         size = os.fstat(handle).st_size
         try:
@@ -117,7 +124,7 @@ def append_json(path: Path, record: dict[str, Any]) -> None:
 
 def _torn(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if file.seek(0, os.SEEK_END) == 0:
                 return False
             file.seek(-1, os.SEEK_END)

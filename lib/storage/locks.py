@@ -6,10 +6,16 @@ import contextlib
 import fcntl
 import math
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from .received import open_no_link
+
+LENGTH = 256  # bytes of a lock file: process and machine, then blanks
+HOLDER = re.compile(rb"(\d+ ?\S*\s*)?")
 
 
 class Locked(Exception):
@@ -29,7 +35,7 @@ def locked(path: Path, wait: float | None = 0.0) -> Iterator[None]:
     Waits up to `wait` seconds for the holder (None: for ever), then raises Locked.
     """
     deadline = math.inf if wait is None else time.monotonic() + wait
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    handle = open_no_link(path, os.O_RDWR)
     try:
         while True:
             try:
@@ -41,8 +47,8 @@ def locked(path: Path, wait: float | None = 0.0) -> Iterator[None]:
                 time.sleep(0.05)
         # the name is only for the message of the one who finds it locked; a full disk is no reason to stop
         with contextlib.suppress(OSError):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
+            if HOLDER.fullmatch(os.pread(handle, LENGTH + 1, 0)):  # whatever else a file holds is left in it
+                os.pwrite(handle, f"{os.getpid()} {socket.gethostname()}".encode()[:LENGTH].ljust(LENGTH), 0)
         yield
     finally:
         os.close(handle)
@@ -51,7 +57,7 @@ def locked(path: Path, wait: float | None = 0.0) -> Iterator[None]:
 def _holder(handle: int) -> tuple[int | None, str]:
     """Return process and machine that the lock file names."""
     try:
-        pid, _, host = os.pread(handle, 256, 0).decode(errors="replace").strip().partition(" ")
+        pid, _, host = os.pread(handle, LENGTH, 0).decode(errors="replace").strip().partition(" ")
         return int(pid), host
     except (OSError, ValueError):
         return None, ""

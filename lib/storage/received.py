@@ -1,7 +1,8 @@
-"""Read files that others may have put there: regular ones alone, so that nothing hangs on a pipe or reads a device."""
+"""Files in folders that others may write: none is read that could hang, none is written through a link."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import BinaryIO
 
 
 class Refused(OSError):
-    """What the path leads to is not read: it is no regular file, or too large."""
+    """What the path leads to is left alone: it is a link, no regular file, or too large."""
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -19,6 +20,28 @@ def open_regular(path: Path) -> BinaryIO:
         return os.fdopen(handle, "rb")
     os.close(handle)
     raise Refused(None, "not a regular file", str(path))
+
+
+def open_no_link(path: Path, flags: int) -> int:
+    """Open a regular file for writing, made if missing. Raises Refused for a symbolic link, a pipe or a device.
+
+    Returns a descriptor, opened with `flags` (`os.O_WRONLY | os.O_APPEND`, `os.O_RDWR`) and without truncating.
+    """
+    try:
+        handle = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a pipe that nobody reads
+            raise refusal(path) from None
+        raise
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise refusal(path)
+
+
+def refusal(path: Path) -> Refused:
+    """Return the error for a path that is not written to."""
+    return Refused(None, "is a link or not a regular file, so nothing is written to what it leads to", str(path))
 
 
 def read_regular(path: Path, most: int | None = None) -> bytes:

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from ..storage.received import open_no_link
 from ..storage.run_dir import RunDir
 
 
@@ -14,7 +15,8 @@ class RunLog:
     """Print lines on stdout and append them to log.txt; only once where stdout is that file already."""
 
     def __init__(self, run: RunDir):
-        self.file = run.log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        handle = open_no_link(run.log, os.O_WRONLY | os.O_APPEND)
+        self.file = os.fdopen(handle, "a", encoding="utf-8", errors="backslashreplace", buffering=1)
         with contextlib.suppress(OSError, ValueError):
             if os.path.samestat(os.fstat(self.file.fileno()), os.fstat(sys.stdout.fileno())):
                 self.file.close()

@@ -80,7 +80,7 @@ class Session:
 
     def _write(self) -> None:
         self.path.parent.mkdir(exist_ok=True)
-        write_atomic(self.path, json.dumps(self.result, indent=1) + "\n")
+        write_atomic(self.path, json.dumps(self.result, indent=1) + "\n", follow=True)
 
 
 def describe(event: Round) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from lib.storage import files
 from lib.storage.project import ROOT
+from lib.storage.received import Refused
 
 
 def python(code: str, *arguments: str | Path) -> subprocess.Popen:
@@ -41,11 +43,11 @@ def test_a_failed_write_leaves_the_old_content_and_no_temporary_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["status.json"]
 
 
-def test_a_symlinked_file_stays_a_link_and_its_target_is_written(tmp_path):
+def test_a_symlinked_file_of_the_user_stays_a_link_and_its_target_is_written(tmp_path):
     real, link = tmp_path / "elsewhere", tmp_path / ".config"
     real.write_text("old")
     link.symlink_to(real)
-    files.write_atomic(link, "new")
+    files.write_atomic(link, "new", follow=True)
     assert link.is_symlink() and real.read_text() == "new"
 
 
@@ -71,10 +73,37 @@ while True:
     assert [p.name for p in tmp_path.iterdir()] == ["status.json"]
 
 
+def test_a_link_in_a_folder_is_not_written_through(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("old")
+    for name in ("summary.json", "metrics.jsonl"):
+        (tmp_path / name).symlink_to(precious)
+    with pytest.raises(Refused, match="a link"):
+        files.write_json(tmp_path / "summary.json", {})
+    with pytest.raises(Refused, match="a link"):
+        files.append_json(tmp_path / "metrics.jsonl", {})
+    assert precious.read_text() == "old"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(Refused, match="not a regular file"):
+        files.append_json(tmp_path / "metrics.jsonl", {"epoch": 1})
+
+
+def test_a_link_under_the_name_of_a_temporary_file_is_never_met(tmp_path, monkeypatch):
+    (tmp_path / "precious").write_text("old")
+    monkeypatch.setattr("secrets.token_hex", lambda size: "00000000")
+    (tmp_path / f".status.json.{os.getpid()}-00000000.tmp").symlink_to(tmp_path / "precious")
+    with pytest.raises(FileExistsError):
+        files.write_json(tmp_path / "status.json", {})
+    assert (tmp_path / "precious").read_text() == "old"
+
+
 def test_only_temporary_files_count_as_leftovers(tmp_path):
-    for name in (".checkpoint.pt.4711.tmp", ".status.json.1.tmp", "notes.tmp", ".lock", "a.4711.tmp"):
+    for name in (".checkpoint.pt.4711.tmp", ".status.json.1-0a.tmp", "notes.tmp", ".lock", "a.4711.tmp"):
         (tmp_path / name).touch()
-    assert files.remove_leftovers(tmp_path) == [".checkpoint.pt.4711.tmp", ".status.json.1.tmp"]
+    assert files.remove_leftovers(tmp_path) == [".checkpoint.pt.4711.tmp", ".status.json.1-0a.tmp"]
     assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "a.4711.tmp", "notes.tmp"]
 
 
