@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +21,14 @@ from ..storage.project import ROOT
 from ..storage.received import is_private, open_regular
 from .sources import DataError, Listing, list_images
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 SIDE = 32  # pixels; every image is brought to this size
 SPLITS = ("train", "test")
+DECODING = 2  # counts up when the same file becomes other pixels, so that older caches are made again
+GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes of Pillow with one channel
+NAMED = 10  # broken files that an error names
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "PPM", "TIFF")  # Pillow starts other programs for some of the rest
 
 
@@ -40,11 +47,11 @@ def read(folder: Path) -> Images:
 
     Decoded images are kept in `.cache` at the root of the project (or in $ADAMWPRUNE_CACHE), and used as long as the
     names, sizes and times of the source are unchanged, and nobody else can have written them. Raises DataError naming
-    an image that cannot be decoded.
+    the images that cannot be decoded.
     """
     listings = {split: list_images(folder / split) for split in SPLITS}
     names = tuple(listings["train"])
-    fingerprint = hashlib.sha256(repr((str(folder), SIDE, listings)).encode()).hexdigest()
+    fingerprint = hashlib.sha256(repr((str(folder), SIDE, DECODING, listings)).encode()).hexdigest()
     cache = _cache_file(folder)
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # a place that cannot be written has no cache and needs no lock
@@ -117,12 +124,18 @@ def _decode(folder: Path, listings: dict[str, Listing]) -> dict[str, Tensor]:
     from PIL import Image
 
     images: dict[str, list[np.ndarray]] = {}
+    broken: list[DataError] = []
     for split in SPLITS:
         paths = [folder / split / name / file for name, files in listings[split].items() for file, *_ in files]
         # Decoding lets go of the interpreter's lock. torch's number of threads is that of the run's settings and quota.
         with warnings.catch_warnings(), ThreadPoolExecutor(torch.get_num_threads()) as pool:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            images[split] = list(pool.map(_decode_one, paths))
+            decoded = list(pool.map(_decode_or_reason, paths))
+        images[split] = [image for image in decoded if not isinstance(image, DataError)]
+        broken += [reason for reason in decoded if isinstance(reason, DataError)]
+    if broken:
+        more = f"; and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+        raise DataError("; ".join(map(str, broken[:NAMED])) + more)
     channels = max(len(image) for split in SPLITS for image in images[split])
     tensors = {}
     for split in SPLITS:
@@ -132,16 +145,58 @@ def _decode(folder: Path, listings: dict[str, Listing]) -> dict[str, Tensor]:
     return tensors
 
 
+def _decode_or_reason(path: Path) -> np.ndarray | DataError:
+    try:
+        return _decode_one(path)
+    except DataError as reason:
+        return reason
+
+
 def _decode_one(path: Path) -> np.ndarray:
-    from PIL import Image
+    """Return one image as uint8 (channels, 32, 32), upright by its EXIF orientation."""
+    from PIL import Image, ImageOps
 
     try:
         with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
-            grey = image.mode in ("1", "L")
-            pixels = image.convert("L" if grey else "RGB")
+            ImageOps.exif_transpose(image, in_place=True)
+            grey = image.mode in GREY
+            pixels = _to_bytes(image) if grey else image.convert("RGB")
             if pixels.size != (SIDE, SIDE):
                 pixels = pixels.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
             array = np.asarray(pixels)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path} cannot be decoded: {getattr(error, 'strerror', None) or error}") from error
     return array[None] if grey else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _to_bytes(image: Image.Image) -> Image.Image:
+    """Return a grey image with 8 bits a pixel.
+
+    More bits are scaled by the range of their format: whole numbers from 0 to 65535, fractions from 0 to 1. Values
+    beyond it have no range of their own, so that the image's own from the darkest to the brightest is taken.
+    """
+    from PIL import Image
+
+    if not image.mode.startswith(("I", "F")):
+        return image.convert("L")
+    values = np.asarray(image, np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("pixels that are not finite")
+    low, high = 0.0, 1.0 if image.mode == "F" else 65535.0
+    if values.min() < low or values.max() > high:
+        low, high = values.min(), values.max()
+    return Image.fromarray(np.rint((values - low) * (255 / (high - low or 1))).astype(np.uint8))
+
+
+def main(arguments: list[str]) -> int:
+    """Decode the image folder that is named into its cache. Exit code: 0, or 2 with a sentence on stderr."""
+    try:
+        read(Path(arguments[0]))
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":  # started by sources.prepare
+    sys.exit(main(sys.argv[1:]))

@@ -6,6 +6,7 @@ allowed, and otherwise says in one sentence what to do.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import importlib.util
 import os
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -51,6 +53,8 @@ DOWNLOAD = (
     "import socket, sys; socket.setdefaulttimeout(60); from torchvision import datasets;"
     "getattr(datasets, sys.argv[1])(sys.argv[2], download=True)"
 )
+
+MOST_UNPACKED = 64 * 2**20  # bytes; MNIST's largest file has 47 million
 
 # name, size and time of last change (ns) of each image, by class
 Listing = dict[str, list[tuple[str, int, int]]]
@@ -94,6 +98,19 @@ def source_of(config: RunConfig) -> Source:
     return locate(config.dataset, config.data_dir, config.download, config.train_images, config.validation_images)
 
 
+def prepare(source: Source) -> None:
+    """Decode an image folder into its cache, in a process of its own. Raises DataError naming what is broken.
+
+    So a run that starts afterwards finds all of its images; the other data sets are checked by their sums.
+    """
+    if source.kind != "folder":
+        return
+    command = [sys.executable, "-m", "lib.data.image_folder", str(source.path)]
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise DataError((done.stderr.strip().splitlines() or ["no reason given"])[-1])
+
+
 def locate(
     dataset: str,
     data_dir: str | Path = "data",
@@ -123,9 +140,11 @@ def locate(
 
 def _mnist(folder: Path, download: bool) -> Source:
     raw = folder / "MNIST" / "raw"
-    if not _is_complete(raw, MNIST_FILES):
+    if not _is_complete(raw, MNIST_FILES) and not _unpack(folder, raw, MNIST_FILES):
         if not download:
-            raise DataError(_absent("MNIST", f"put its four IDX files into {raw}", "mnist5k or synthetic"))
+            raise DataError(
+                _absent("MNIST", f"put its four IDX files into {raw}, packed (.gz) or not", "mnist5k or synthetic")
+            )
         _download("MNIST", folder, raw, MNIST_FILES)
     return Source("mnist", "idx", raw, SHAPES["mnist"], f"MNIST from {raw}")
 
@@ -141,7 +160,7 @@ def _cifar10(folder: Path, download: bool) -> Source:
         packed = _is_complete(folder, dict([CIFAR10_ARCHIVE]))
         if not (download or packed):
             advice = f"put its archive {archive.name} into {folder} or its images into {images}/{{train,test}}/<class>"
-            raise DataError(_absent("CIFAR-10", advice, "synthetic"))
+            raise DataError(_absent("CIFAR-10", advice, "image_folder or synthetic"))
         _download("CIFAR10", folder, batches, CIFAR10_FILES, archive if packed else None)
     return Source("cifar10", "batches", batches, SHAPES["cifar10"], f"CIFAR-10 from {batches}")
 
@@ -181,24 +200,39 @@ CHECKS = {
 
 
 def list_images(split: Path) -> Listing:
-    """List the images of `<split>/<class>/*`, sorted by class and name. Hidden and foreign files are passed over."""
+    """List the images of each class in `<split>/<class>/`, sorted by class and name.
+
+    Images in folders below a class belong to it. What is hidden, and files that are no images, are passed over.
+    """
     if not split.is_dir():
         raise DataError(f"{split} is not there: an image folder is DATA_DIR with train/<class>/* and test/<class>/*")
     listing: Listing = {}
     for folder in sorted(entry.path for entry in os.scandir(split) if entry.is_dir() and entry.name[0] != "."):
-        files = []
-        for entry in os.scandir(folder):
-            if entry.name[0] != "." and os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122
-                if not entry.is_file():
-                    raise DataError(f"{entry.path} is not a regular file")
-                stat = entry.stat()
-                files.append((entry.name, stat.st_size, stat.st_mtime_ns))
+        files = _images_below(folder)
         if not files:
             raise DataError(f"{folder} holds no images")
         listing[Path(folder).name] = sorted(files)
     if len(listing) < 2:
         raise DataError(f"{split} needs at least two folders, one for each class; it has {len(listing)}")
     return listing
+
+
+def _images_below(folder: str, below: str = "") -> list[tuple[str, int, int]]:
+    """List the images in a class's folder and in the folders below it, named by their path from the class's folder."""
+    files = []
+    for entry in os.scandir(folder):
+        if entry.name[0] == ".":
+            continue
+        if entry.is_dir():
+            if entry.is_symlink():  # it may lead back here
+                raise DataError(f"{entry.path} is a link to a folder: below a class only folders themselves are read")
+            files += _images_below(entry.path, f"{below}{entry.name}/")
+        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122
+            if not entry.is_file():
+                raise DataError(f"{entry.path} is not a regular file")
+            stat = entry.stat()
+            files.append((below + entry.name, stat.st_size, stat.st_mtime_ns))
+    return files
 
 
 def _check_cifar10_folder(images: Path) -> None:
@@ -229,6 +263,32 @@ def _is_complete(folder: Path, files: dict[str, str]) -> bool:
                 "remove it and start again"
             )
     return len(present) == len(files)
+
+
+def _unpack(folder: Path, target: Path, files: dict[str, str]) -> bool:
+    """Unpack the files that lie there as `<name>.gz`. Return whether all are there then."""
+    missing = [name for name in files if not (target / name).is_file()]
+    if not all((target / f"{name}.gz").is_file() for name in missing):
+        return False
+    with (
+        locked(folder / ".lock", wait=None),
+        tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder) as temporary,
+    ):
+        for name in missing:
+            packed = target / f"{name}.gz"
+            try:
+                with gzip.open(packed) as source:
+                    content = source.read(MOST_UNPACKED)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise DataError(
+                    f"{packed} is damaged or half downloaded: {error}; remove it and start again"
+                ) from error
+            fresh = Path(temporary, name)
+            fresh.write_bytes(content)
+            if hashlib.md5(content, usedforsecurity=False).hexdigest() != files[name]:
+                raise DataError(f"{packed} does not hold {name} as published; remove it and start again")
+            fresh.replace(target / name)
+    return _is_complete(target, files)
 
 
 def _download(name: str, folder: Path, target: Path, files: dict[str, str], archive: Path | None = None) -> None:

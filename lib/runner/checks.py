@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..config.errors import CommandError
 from ..config.run_config import RunConfig
-from ..data.sources import locate
+from ..data.sources import locate, prepare
 from ..memory_estimate import gpu_packing
 from ..monitor.host import cores
 from . import environment
@@ -24,10 +24,10 @@ def check_machine(configs: list[RunConfig]) -> None:
 
 
 def check_datasets(configs: list[RunConfig]) -> None:
-    """Raise DataError where a data set is absent or damaged; downloads it where that is allowed."""
+    """Raise DataError where a data set is absent or damaged; download and decode it where that is still to be done."""
     needed = {(c.dataset, c.data_dir, c.download, c.train_images, c.validation_images) for c in configs}
     for dataset in sorted(needed):
-        locate(*dataset)
+        prepare(locate(*dataset))
 
 
 def check_writable(root: Path) -> None:

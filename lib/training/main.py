@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..config import cli
 from ..config.command import run_command
-from ..config.errors import ConfigError
+from ..config.errors import CommandError
 from ..config.run_config import RunConfig, check_resumable
 from ..data.sources import source_of
 from ..monitor.process import MonitorProcess
@@ -106,7 +106,7 @@ def supervise(config: RunConfig, run: RunDir, build_model: BuildModel, stop: Sto
         state, why, code = "interrupted", str(reason), 128 + reason.number
     except Diverged as reason:
         state, why, code = "diverged", str(reason), 1
-    except ConfigError as problem:
+    except CommandError as problem:
         state, why, code = "failed", str(problem), 2
     except Exception as error:
         log.details(traceback.format_exc())

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import EpsImagePlugin, Image
@@ -15,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from lib.data import image_folder, readers, sources
-from lib.data.sources import DataError, locate
+from lib.data.sources import DataError, locate, prepare
 
 CPU = torch.device("cpu")
 
@@ -188,3 +189,84 @@ def test_classes_must_be_the_same_in_both_splits_and_not_empty(tmp_path: Path) -
     Image.new("L", (8, 8)).save(tmp_path / "test" / "bird" / "1.png")
     with pytest.raises(DataError, match="train and test differ in their classes: bird"):
         locate("image_folder", tmp_path)
+
+
+def write_grey(folder: Path, values: np.ndarray, suffix: str = "png") -> None:
+    """A folder whose images all have these values, 32 by 32, in a grey format of Pillow's choice."""
+    write_folder(folder, mode="L", count=1)
+    for image in folder.rglob("*.png"):
+        image.unlink()
+        Image.fromarray(values).save(image.with_suffix(f".{suffix}"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "values", "expected"),
+    [
+        (np.uint16, "png", (0, 32768, 65535), (0, 128, 255)),
+        (np.uint16, "tif", (0, 257, 65535), (0, 1, 255)),
+        (np.int32, "tif", (0, 32768, 65535), (0, 128, 255)),
+        (np.int32, "tif", (-100, 0, 155), (0, 100, 255)),  # no range of its own
+        (np.float32, "tif", (0, 0.5, 1), (0, 128, 255)),
+        (np.float32, "tif", (0, 500, 1000), (0, 128, 255)),
+    ],
+)
+def test_grey_of_more_than_8_bits_is_scaled_by_its_range_and_stays_grey(
+    cache: SimpleNamespace, kind: type, suffix: str, values: tuple[float, ...], expected: tuple[int, ...]
+) -> None:
+    pixels = np.zeros((32, 32), kind)
+    pixels[0, :3] = values
+    write_grey(cache.folder, pixels, suffix)
+    images = image_folder.read(cache.folder).train_images
+    assert images.shape == (2, 1, 32, 32) and tuple(images[0, 0, 0, :3].tolist()) == expected
+
+
+def test_an_image_is_turned_upright_as_its_exif_says(cache: SimpleNamespace) -> None:
+    write_folder(cache.folder)
+    lying = Image.new("RGB", (32, 32))
+    lying.paste((255, 255, 255), (0, 0, 32, 16))  # the upper half is white
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    lying.save(cache.folder / "train" / "cat" / "0.png", exif=exif)
+    image = image_folder.read(cache.folder).train_images[0, 0]
+    assert image[:, :16].eq(0).all() and image[:, 16:].eq(255).all()
+
+
+def test_images_in_folders_below_a_class_belong_to_it(cache: SimpleNamespace) -> None:
+    write_folder(cache.folder)
+    below = cache.folder / "train" / "cat" / "tabby" / "young"
+    below.mkdir(parents=True)
+    Image.new("RGB", (32, 32), (1, 2, 3)).save(below / "0.png")
+    (cache.folder / "train" / "cat" / ".hidden").mkdir()
+    assert locate("image_folder", cache.folder).shape.train_images == 7
+    images = image_folder.read(cache.folder)
+    assert images.train_labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert images.train_images[3, :, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_a_linked_folder_below_a_class_is_refused_instead_of_left_out(cache: SimpleNamespace) -> None:
+    write_folder(cache.folder)
+    (cache.folder / "train" / "cat" / "loop").symlink_to(cache.folder)
+    with pytest.raises(DataError, match="train/cat/loop is a link to a folder"):
+        locate("image_folder", cache.folder)
+
+
+def test_all_broken_images_are_named_up_to_ten_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADAMWPRUNE_CACHE", str(tmp_path / "cache"))
+    write_folder(tmp_path / "images", count=6)
+    broken = sorted((tmp_path / "images" / "train").rglob("*.png"))
+    for image in broken:
+        image.write_bytes(b"no image")
+    with pytest.raises(DataError) as error:
+        prepare(locate("image_folder", tmp_path / "images"))
+    message = str(error.value)
+    assert "\n" not in message and message.endswith("; and 2 more")
+    assert [str(image) in message for image in broken] == [True] * 10 + [False] * 2
+
+
+def test_what_is_prepared_is_not_decoded_again(cache: SimpleNamespace) -> None:
+    write_folder(cache.folder)
+    prepare(locate("image_folder", cache.folder))
+    image_folder.read(cache.folder)
+    assert cache.decoded == 0

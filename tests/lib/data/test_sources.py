@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,37 @@ def test_a_damaged_batch_or_archive_of_cifar10_is_named_with_both_sums(
     monkeypatch.setattr(sources, "CIFAR10_ARCHIVE", (archive.name, md5(archive)))
     damage(archive)
     assert_named_with_both_sums("cifar10", tmp_path, archive)
+
+
+def pack(raw: Path) -> None:
+    for file in list(raw.iterdir()):
+        with gzip.open(f"{file}.gz", "wb") as packed:
+            packed.write(file.read_bytes())
+        file.unlink()
+
+
+def test_packed_mnist_files_are_unpacked_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    write_mnist(raw, monkeypatch)
+    content = {file.name: file.read_bytes() for file in raw.iterdir()}
+    pack(raw)
+    assert locate("mnist", tmp_path).path == raw
+    assert {name: (raw / name).read_bytes() for name in content} == content
+
+
+@pytest.mark.parametrize("damage", [flip_one_bit, truncate])
+def test_a_damaged_packed_file_is_named_and_leaves_nothing_half(
+    damage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    write_mnist(raw, monkeypatch)
+    pack(raw)
+    damage(raw / "train-images-idx3-ubyte.gz")
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz (is damaged|does not hold)"):
+        locate("mnist", tmp_path)
+    assert not (raw / "train-images-idx3-ubyte").exists()
+
+
+def test_absent_cifar10_suggests_an_image_folder_too(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"choose another dataset \(image_folder or synthetic\)"):
+        locate("cifar10", tmp_path / "nowhere")
