@@ -59,7 +59,7 @@ def test_a_preset_and_then_its_runs(own_tree):
         (["EPOCHS:=three"], "command line: EPOCHS=three: not a whole number, allowed 1 to 10000"),
         (["EPOCHS="], "command line: EPOCHS=: empty value, allowed 1 to 10000"),
         (["EPOCH=3"], "command line: EPOCH=3: no such symbol (did you mean EPOCHS?)"),
-        (["TARGET_SPARSITY=1.5"], "command line: TARGET_SPARSITY=1.5: too large, allowed 0 to 0.999"),
+        (["TARGET_SPARSITY=1.5"], "command line: TARGET_SPARSITY=1.5: too large, allowed above 0 to 0.999"),
         (
             ["LEARNING_RATE=nan"],
             "command line: LEARNING_RATE=nan: not a finite number, allowed above 0 to 10000000000",
