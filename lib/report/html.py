@@ -22,7 +22,7 @@ from ..storage.files import write_atomic
 from ..storage.run_dir import ResultsDir
 from . import publish
 from .elements import pairs, paragraphs, tag
-from .received import read_png, read_regular
+from .received import read_no_link, read_png
 from .run_section import project_path, run_section
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -92,7 +92,7 @@ def build(folder: Path) -> str:
     paths = ResultsDir(folder)
     done, total = sum(run.is_complete for run in everything.runs), max(len(everything.runs), len(everything.planned))
     started = min((t for run in everything.runs if (t := number(run.status.get("started")))), default=None)
-    config = (read_regular(paths.config, CONFIG_BYTES) or b"").decode(errors="replace")
+    config = (read_no_link(paths.config, CONFIG_BYTES) or b"").decode(errors="replace")
     chosen = "\n".join(line for line in config.splitlines() if line and not line.startswith("#"))
     sections = {
         "Results": results_table(everything)

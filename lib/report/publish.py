@@ -14,8 +14,10 @@ from ..results import plot_data
 from ..results.load import load
 from ..results.memory_estimates import with_predictions
 from ..results.records import Results
+from ..results.text_table import print_sentences
 from ..storage.files import replacing
 from ..storage.project import ROOT
+from ..storage.terminal import visible
 
 DATA = "data.json"
 OF_MEMORY = ("gpu_memory_comparison.png", "memory_by_category.png", "memory_vs_accuracy_scatter.png")
@@ -126,8 +128,7 @@ def from_results(path: Path, images: Path | None, publish: bool = False) -> int:
         if images:
             target = images / model / results.preset if results.is_study else images / model
             messages[:0] = _publish(files, small, target, path, publish)
-        for sentence in messages:
-            print(f"  {sentence}")
+        print_sentences(messages, "  ")
     return 0
 
 
@@ -138,7 +139,7 @@ def _publish(files: dict[str, bytes | None], results: Results, target: Path, sou
         print(f"{model}: no run is done, so the pictures in {target} are left as they are")
         return []
     if not asked and (reason := why_not_published(results, target / DATA)):
-        print(f"{model}: not published in {target}: {reason}")
+        print(f"{model}: not published in {target}: {visible(reason)}")
         print(f"  `make update-graphs DIR={shlex.quote(str(source))} PUBLISH=y` publishes these pictures there")
         return []
     sentence = replaced(target / DATA, results)
@@ -162,6 +163,5 @@ def from_images(images: Path) -> int:
         files, messages = draw(results)
         count = replace_pictures(source.parent, to_publish(files, results))
         print(f"{source.parent.relative_to(images)}: {count} pictures redrawn from {source}")
-        for sentence in messages:
-            print(f"  {sentence}")
+        print_sentences(messages, "  ")
     return 0

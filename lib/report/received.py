@@ -10,7 +10,7 @@ PNG = b"\x89PNG\r\n\x1a\n"  # what every PNG file begins with
 PICTURE_BYTES = 32 * 2**20
 
 
-def read_regular(path: Path, most: int, tail: bool = False) -> bytes | None:
+def read_no_link(path: Path, most: int, tail: bool = False) -> bytes | None:
     """Return the first `most` bytes of a file, or its last ones; None where it is absent, a link or no regular file.
 
     The file is judged by its descriptor after it was opened, without waiting for the writer of a FIFO.
@@ -30,5 +30,5 @@ def read_regular(path: Path, most: int, tail: bool = False) -> bytes | None:
 
 def read_png(path: Path) -> bytes | None:
     """Return a picture; None for a link, for whatever is no PNG by its first bytes, and for one beyond all measure."""
-    content = read_regular(path, PICTURE_BYTES + 1)
+    content = read_no_link(path, PICTURE_BYTES + 1)
     return content if content and content.startswith(PNG) and len(content) <= PICTURE_BYTES else None

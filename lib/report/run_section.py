@@ -16,7 +16,7 @@ from ..storage.project import ROOT
 from ..storage.run_dir import RunDir
 from ..training.models import train_module
 from .elements import pairs, table, tag
-from .received import read_regular
+from .received import read_no_link
 
 LOG_LINES = 40
 LOG_BYTES = 65536
@@ -91,7 +91,7 @@ def inference_table(inference: dict[str, Any]) -> str:
 
 def log_tail(run: RunRecord) -> str:
     """Return the last lines of the run's log; at most 64 KiB are read, however long it is."""
-    content = read_regular(RunDir(run.path).log, LOG_BYTES, tail=True) if run.path else None
+    content = read_no_link(RunDir(run.path).log, LOG_BYTES, tail=True) if run.path else None
     return "\n".join((content or b"").decode(errors="replace").splitlines()[-LOG_LINES:])
 
 

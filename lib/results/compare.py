@@ -9,7 +9,7 @@ from pathlib import Path
 from .display_names import MEMORY_MEASURES, MIB, MODEL_NAMES
 from .load import load
 from .records import MeanStd, Results
-from .text_table import GAP, print_table, shortened
+from .text_table import GAP, print_sentences, print_table, shortened
 
 
 def change(before: MeanStd | None, after: MeanStd | None) -> str:
@@ -70,7 +70,7 @@ def compare(path_a: Path, path_b: Path) -> int:
             print(f"{path}: no runs in this folder", file=sys.stderr)
             return 1
     rows, remarks = comparison(a, b)
-    print(f"A = {a.name}\nB = {b.name}\n")
+    print_sentences([f"A = {a.name}", f"B = {b.name}", ""])
     headings = (
         "run", "accuracy % A", "B", "B - A", "memory MiB A", "B", "change", "seconds A", "B", "change"
     )  # fmt: skip
@@ -82,5 +82,6 @@ def compare(path_a: Path, path_b: Path) -> int:
     else:
         print("no model, optimizer, pruning method and sparsity stands in both")
     if remarks:
-        print("\n" + "\n".join(shortened(remarks)))
+        print()
+        print_sentences(shortened(remarks))
     return 0

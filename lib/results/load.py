@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def _order(run: RunRecord) -> tuple:
 
 
 def load_run(path: Path) -> RunRecord:
-    """The run in folder `path`. A torn or missing file leaves its part empty.
+    """Return the run in folder `path`. A torn or missing file, or a link, leaves its part empty.
 
     The folder's name fills in for a missing config.
     """
@@ -42,21 +42,26 @@ def load_run(path: Path) -> RunRecord:
     known: dict[str, Any] = {k: v for k, v in named.groupdict().items() if v is not None} if named else {}
     known["target_sparsity"] = float(known.pop("percent", 0)) / 100
     known["seed"] = int(known.get("seed", 0))
-    metrics, torn = read_json_lines(folder.metrics)
-    samples, torn_samples = read_json_lines(folder.gpu, MAX_SAMPLES)
+    metrics, torn = ([], 0) if folder.metrics.is_symlink() else read_json_lines(folder.metrics)
+    samples, torn_samples = ([], 0) if folder.gpu.is_symlink() else read_json_lines(folder.gpu, MAX_SAMPLES)
     # an epoch that was repeated after a kill stands twice: the later one is the one that went on
     latest = {int(number(row.get("epoch")) or 0): row for row in metrics}
     return RunRecord(
         name=path.name,
-        config=_with_safe_names(known | read_yaml(folder.config), known),
-        status=folder.read_status(),
-        summary=read_json(folder.summary),
+        config=_with_safe_names(known | _own(folder.config, read_yaml), known),
+        status=_own(folder.status, read_json),
+        summary=_own(folder.summary, read_json),
         metrics=[latest[epoch] for epoch in sorted(latest)],
         samples=samples,
         importance=[row["importance"] for row in metrics if isinstance(row.get("importance"), dict)],
         path=path,
         dropped=torn + torn_samples,
     )
+
+
+def _own(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """What a file of the folder holds; nothing for a link, which would put another file of the reader's into a page."""
+    return {} if path.is_symlink() else read(path)
 
 
 def _with_safe_names(config: dict[str, Any], named: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +85,7 @@ def load(path: Path) -> Results:
     return Results(
         name=path.resolve().name,
         runs=tuple(sorted(map(load_run, folders), key=_order)),
-        environment=read_json(path / "environment.json"),
+        environment=_own(path / "environment.json", read_json),
         path=path,
         planned=tuple(map(str, planned)) if isinstance(planned, list | dict) else (),
         overrides=overrides if isinstance(overrides, dict) else {},

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..storage.files import write_atomic
 from ..storage.project import ROOT
+from ..storage.terminal import visible
 from .records import Results, known_bytes
 
 FILE = "predicted.json"
@@ -63,7 +64,8 @@ def predict(results: Results) -> None:
         return
     if done.returncode:
         errors = done.stderr.strip().splitlines()
-        print(f"no predicted peaks: {errors[-1] if errors else f'exit code {done.returncode}'}", file=sys.stderr)
+        reason = visible(errors[-1]) if errors else f"exit code {done.returncode}"
+        print(f"no predicted peaks: {reason}", file=sys.stderr)
     with suppress(ValueError):
         if json.loads(done.stdout):
             write_atomic(results.path / FILE, done.stdout)

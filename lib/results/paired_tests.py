@@ -16,6 +16,7 @@ from .text_table import GAP
 
 HEADINGS = ("configuration", "target %", "n", "accuracy %", "minus dense", "p", "minus state", "p")
 TEXT_COLUMNS = {0}
+LEAST_NEEDED = (7, 5, 6, 2)  # what a narrow terminal goes without, in this order
 
 
 @dataclass(frozen=True)

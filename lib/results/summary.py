@@ -16,7 +16,7 @@ from .load import load
 from .records import Results
 from .remarks import remarks
 from .summary_table import LEAST_NEEDED, columns, records
-from .text_table import print_table, shortened
+from .text_table import print_sentences, print_table, shortened
 
 
 def to_csv(results: Results) -> str:
@@ -99,13 +99,15 @@ def summary(results_dir: Path) -> int:
     except OSError as error:  # the disk is full, or not ours to write: the table can be shown all the same
         unwritten = error
     print_summary_table(results)
-    print("\n" + "\n".join(remarks(results)))
+    print()
+    print_sentences(remarks(results))
     for title, table in paired_tests.tables(results):
         print(f"\n{title}\n")
-        print_table(paired_tests.HEADINGS, table, paired_tests.TEXT_COLUMNS)
+        print_table(paired_tests.HEADINGS, table, paired_tests.TEXT_COLUMNS, paired_tests.LEAST_NEEDED)
         print(f"\n{paired_tests.REMARK}")
     if troubles := shortened(results.exclusions()):
-        print("\nNot in the means:\n" + "\n".join(f"  {trouble}" for trouble in troubles))
+        print("\nNot in the means:")
+        print_sentences(troubles, "  ")
     sys.stdout.flush()
     if unwritten:
         print(f"summary.md and summary.csv are not written: {unwritten.strerror}", file=sys.stderr)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from ..storage.terminal import visible
 
 #: A cell whose figure is not known.
 GAP = "–"
@@ -17,6 +19,12 @@ def shortened(sentences: Sequence[str], most: int = 20) -> list[str]:
     return [*sentences[:most], *([f"... and {more} more"] if more > 0 else [])]
 
 
+def print_sentences(sentences: Iterable[str], indent: str = "") -> None:
+    """Print a line for each sentence; control characters in what was read elsewhere are written out."""
+    for sentence in sentences:
+        print(indent + visible(sentence))
+
+
 def print_table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], text_columns: set[int], droppable: Sequence[int] = ()
 ) -> None:
@@ -24,6 +32,7 @@ def print_table(
 
     A terminal that is too narrow goes without the `droppable` columns, one after the other, and is told which.
     """
+    rows = [[visible(cell) for cell in row] for row in rows]
     kept = list(range(len(headings)))
     folded = [textwrap.wrap(heading, 9, break_long_words=False) for heading in headings]
     widths = [max(map(len, [*folded[i], *(row[i] for row in rows)]), default=0) for i in kept]

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lib.results import summary
 from lib.storage.project import ROOT
 from scripts import results
-from tests.helpers.fake_results import compare_matrix, make_results
+from tests.helpers.fake_results import compare_matrix, make_results, make_run
 
 
 def test_summary_command_writes_both_files_and_starts_fast_without_heavy_packages(tmp_path: Path) -> None:
@@ -65,3 +66,20 @@ def test_a_reader_that_leaves_early_is_no_failure(tmp_path: Path, command: list[
         tool.stdout.close()
         assert tool.stderr.read() == ""
     assert tool.returncode == 0
+
+
+def test_escape_sequences_of_a_received_folder_do_not_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    escape = "\x1b]0;title\x07\x1b[2J\u202e"
+    folder = make_results(tmp_path / "a", compare_matrix()[:2], epochs=2)
+    failed = make_run(folder, "adam", state="failed", reason=f"loss {escape} is nan")
+    fields = {"label": escape, "dataset": escape, "mode": escape, "ranking": escape}
+    (failed / "config.yaml").write_text(yaml.safe_dump(yaml.safe_load((failed / "config.yaml").read_text()) | fields))
+    pruned = next(folder.glob("*_magnitude_*")) / "config.yaml"
+    pruned.write_text(yaml.safe_dump(yaml.safe_load(pruned.read_text()) | fields))
+    other = make_results(tmp_path / "b", compare_matrix()[:2], epochs=2)
+    assert results.main(["summary", str(folder)]) == 0
+    assert results.main(["compare", str(folder), str(other)]) == 0
+    out, err = capsys.readouterr()
+    assert "\\x1b" in out and all(char.isprintable() or char == "\n" for char in out + err)

@@ -134,10 +134,13 @@ def test_measured_inference_is_a_table_with_units_and_no_dump(folder: Path) -> N
     assert "tensor_peak" not in section and "allocator peak" not in section
 
 
-@pytest.mark.parametrize("name", ["lenet5_sgd_none/log.txt", "config", "graphs/stolen.png"])
+@pytest.mark.parametrize(
+    "name",
+    ["lenet5_sgd_none/log.txt", "lenet5_sgd_none/summary.json", "environment.json", "config", "graphs/stolen.png"],
+)
 def test_a_link_in_a_received_folder_is_not_read_into_the_page(folder: Path, tmp_path: Path, name: str) -> None:
     secret = tmp_path / "id_rsa"
-    secret.write_bytes(PNG + b"CONFIG_OF_MY_SECRET")
+    secret.write_bytes(b'{"key": "MY_SECRET"}' if name.endswith(".json") else PNG + b"CONFIG_OF_MY_SECRET")
     later = time.time() + 20
     os.utime(secret, (later, later))
     (folder / name).unlink(missing_ok=True)
