@@ -1,4 +1,4 @@
-"""AdamWAdv: AdamW with AMSGrad and clipping of the gradient norm."""
+"""Train with AdamWAdv: AdamW with AMSGrad and clipping of the gradient norm."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch.optim.optimizer import ParamsT
 
+from .adamw_step import adamw_step
+
 
 class AdamWAdv(torch.optim.AdamW):
-    """AdamW whose second moment never shrinks and whose gradient never exceeds a norm.
+    """Train as AdamW, with a second moment that never shrinks and a gradient that never exceeds a norm.
 
     ::
 
@@ -20,11 +22,15 @@ class AdamWAdv(torch.optim.AdamW):
 
     Args:
         params, lr, betas, eps, weight_decay, foreach, fused, maximize: as in ``torch.optim.AdamW``.
-        clip_norm: largest Euclidean norm of the whole gradient; 0 switches clipping off.
-        amsgrad: whether to keep the running maximum of the second moment (4 more bytes a weight).
+        clip_norm (float): largest Euclidean norm of the whole gradient; 0 switches clipping off. Default: 1.
+        amsgrad (bool): whether to keep the running maximum of the second moment (4 more bytes a weight). Default: True.
 
     Raises:
         ValueError: ``clip_norm`` is negative or not finite.
+
+    Example::
+
+        optimizer = AdamWAdv(model.parameters(), lr=1e-3, clip_norm=1.0)
     """
 
     def __init__(
@@ -48,12 +54,12 @@ class AdamWAdv(torch.optim.AdamW):
         self._step_supports_amp_scaling = False  # gradients must be unscaled before they are clipped
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copy and pickle: the base class knows of nothing but groups and states."""
-        ours = ("clip_norm", "_step_supports_amp_scaling")
-        return super().__getstate__() | {name: getattr(self, name) for name in ours}
+        """Return what copy and pickle need: the base class knows of groups and states alone."""
+        names = ("clip_norm", "_step_supports_amp_scaling")
+        return super().__getstate__() | {name: getattr(self, name) for name in names}
 
     def step(self, closure: Any = None) -> Any:
-        """Clip, then take AdamW's step. The closure, if any, is evaluated first."""
+        """Clip, then take AdamW's step. Evaluate the closure, if any, first and return its loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -61,5 +67,5 @@ class AdamWAdv(torch.optim.AdamW):
         if self.clip_norm:
             weights = [weight for group in self.param_groups for weight in group["params"]]
             torch.nn.utils.clip_grad_norm_(weights, self.clip_norm)
-        super().step()
+        adamw_step(self)
         return loss

@@ -13,7 +13,7 @@ from ..pruning.criteria import CRITERIA
 from ..pruning.prunable import parameter_groups
 from ..pruning.pruner import check_floors
 from ..pruning.schedule import CubicSchedule, exchange_fraction
-from ..pruning.score_histogram import MaskUpdate
+from ..pruning.score_histogram import MaskUpdate, NotFinite
 from . import checks, group_step, lean, mask_updates, memory_format, shortfall, sparse_state, state_loading
 from .outside_changes import OutsideChanges
 
@@ -151,12 +151,13 @@ class AdamWPrune(Optimizer):
 
         Raises:
             RuntimeError: a tensor that ``fused`` does not take.
-            ValueError: a tensor that cannot be pruned: complex, without dimensions, or not dense in memory.
+            ValueError: a setting out of its range, or a tensor that cannot be pruned: complex, without dimensions, or
+                not dense in memory.
         """
         super().add_param_group(param_group)
         self.param_groups[-1]["steps"] = self.steps
         try:
-            checks.check_floating(self.param_groups[-1])
+            checks.check_group(self.param_groups[-1])
             added = set(self.param_groups[-1]["params"])
             joined = [tensor for tensor in self.prunable_tensors() if tensor.weight in added]
         except (RuntimeError, ValueError):
@@ -208,7 +209,12 @@ class AdamWPrune(Optimizer):
         self.steps += 1
         is_due = self.schedule.is_update if self.mode == "gradual" else self.schedule.is_early_update
         if is_due(self.steps):
-            self.update_masks()
+            try:
+                self.update_masks()
+            except NotFinite:
+                self.steps -= 1  # the step was not completed
+                raise
+            shortfall.warn_if_scores_tell_nothing(self.last_update)
         if self.steps == self.schedule.end:
             shortfall.warn_if_missed(self.schedule, self.steps, self.prunable_tensors())
         self._outside_changes.remember(self._tensors())
@@ -276,6 +282,13 @@ class AdamWPrune(Optimizer):
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def __repr__(self) -> str:
+        """Return mode, schedule and position beside the settings of the groups."""
+        s = self.schedule
+        pruning = f"{self.mode}, sparsity {s.final:g} from step {s.start} to {s.end}, updated every {s.interval} steps"
+        title, _, groups = super().__repr__().partition("\n")
+        return f"{title}\n    {pruning}; {self.sparsity():.4g} pruned at step {self.steps}\n{groups}"
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what copy and pickle need: the base class knows of groups and states alone."""

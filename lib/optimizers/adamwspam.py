@@ -1,4 +1,4 @@
-"""AdamWSpam: AdamW with spike-aware momentum reset (SPAM; Huang et al. 2025, arXiv 2501.06842)."""
+"""Train with AdamWSpam: AdamW with spike-aware momentum reset (SPAM; Huang et al. 2025, arXiv 2501.06842)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch.optim.optimizer import ParamsT
 
+from .adamw_step import adamw_step
+
 
 class AdamWSpam(torch.optim.AdamW):
-    """AdamW that cuts single spikes out of the gradient and forgets its moments now and then.
+    """Train as AdamW, but cut single spikes out of the gradient and reset the moments now and then.
 
     ::
 
@@ -23,12 +25,16 @@ class AdamWSpam(torch.optim.AdamW):
 
     Args:
         params, lr, betas, eps, weight_decay, foreach, fused, maximize: as in ``torch.optim.AdamW``.
-        spike_threshold: theta; 0 switches the clipping off.
-        reset_interval: steps between two resets; 0 switches them off.
-        reset_warmup: steps of warm-up after each reset.
+        spike_threshold (float): theta; 0 switches the clipping off. Default: 5000.
+        reset_interval (int): steps between two resets; 0 switches them off. Default: 500.
+        reset_warmup (int): steps of warm-up after each reset. Default: 150.
 
     Raises:
         ValueError: naming the argument and its range.
+
+    Example::
+
+        optimizer = AdamWSpam(model.parameters(), lr=1e-3, reset_interval=500, reset_warmup=150)
     """
 
     def __init__(
@@ -61,28 +67,31 @@ class AdamWSpam(torch.optim.AdamW):
             group.setdefault("steps", 0)  # in the group, so that state_dict carries it
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copy and pickle: the base class knows of nothing but groups and states."""
-        ours = ("spike_threshold", "reset_interval", "reset_warmup", "_step_supports_amp_scaling")
-        return super().__getstate__() | {name: getattr(self, name) for name in ours}
+        """Return what copy and pickle need: the base class knows of groups and states alone."""
+        names = ("spike_threshold", "reset_interval", "reset_warmup", "_step_supports_amp_scaling")
+        return super().__getstate__() | {name: getattr(self, name) for name in names}
 
     def step(self, closure: Any = None) -> Any:
-        """Reset and clip as due, then take AdamW's step. The closure, if any, is evaluated first."""
+        """Reset and clip as due, then take AdamW's step. Evaluate the closure, if any, first and return its loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        rates = [group["lr"] for group in self.param_groups]
+        learning_rates = [group["lr"] for group in self.param_groups]
+        try:
+            for group in self.param_groups:
+                steps = group.setdefault("steps", 0)
+                if self.reset_interval and steps and steps % self.reset_interval == 0:
+                    self._reset(group)
+                group["lr"] = group["lr"] * self._warmup(steps)
+                if self.spike_threshold:
+                    self._clip_spikes(group)
+            adamw_step(self)
+        finally:
+            for group, lr in zip(self.param_groups, learning_rates, strict=True):
+                group["lr"] = lr
         for group in self.param_groups:
-            steps = group.setdefault("steps", 0)
-            if self.reset_interval and steps and steps % self.reset_interval == 0:
-                self._reset(group)
-            group["lr"] = group["lr"] * self._warmup(steps)
-            if self.spike_threshold:
-                self._clip_spikes(group)
-            group["steps"] = steps + 1
-        super().step()
-        for group, rate in zip(self.param_groups, rates, strict=True):
-            group["lr"] = rate
+            group["steps"] += 1
         return loss
 
     def _warmup(self, steps: int) -> float:

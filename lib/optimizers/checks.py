@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -55,9 +56,9 @@ def check_pruning_args(
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise ValueError unless ``low <= value <= high`` and it is finite."""
-    if not low <= value <= high or value == float("inf"):
-        raise ValueError(f"{name} must be in [{low:g}, {high:g}], got {value}")
+    """Raise ValueError unless the value is a number, ``low <= value <= high``, and finite."""
+    if not isinstance(value, Real) or not low <= value <= high or value == float("inf"):
+        raise ValueError(f"{name} must be in [{low:g}, {high:g}{')' if high == float('inf') else ']'}, got {value!r}")
 
 
 def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
@@ -71,6 +72,18 @@ def check_floating(group: dict[str, Any]) -> None:
     for weight in group["params"] if group["fused"] else ():
         if weight.requires_grad and not weight.is_floating_point():
             raise RuntimeError(f"fused=True needs floating point tensors, but {label(weight, group)} is {weight.dtype}")
+
+
+def check_group(group: dict[str, Any]) -> None:
+    """Raise ValueError or RuntimeError for a setting of a parameter group that cannot be used, naming it."""
+    check_adam_args(group["lr"], group["betas"], group["eps"], group["weight_decay"])
+    check_implementation(group["foreach"], group["fused"], group["lr"])
+    check_floating(group)
+    if group["prunable"] not in (None, True, False):
+        raise ValueError(f"prunable must be True, False or None, got {group['prunable']!r}")
+    for key in group:
+        if key.startswith("prun") and key != "prunable":
+            raise ValueError(f"a parameter group has the key {key!r}; did you mean 'prunable'?")
 
 
 def check_prunable(weight: Tensor, group: dict[str, Any]) -> None:

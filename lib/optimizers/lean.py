@@ -36,6 +36,7 @@ def init_row_moments(weight: Tensor, state: State) -> None:
     dtype = torch.promote_types(weight.dtype, torch.float32)
     weight.detach().add_(0.0)  # no -0.0 to begin with
     state["row_avg_sq"] = torch.zeros(num_rows(weight), dtype=dtype, device=weight.device)
+    state["row_steps"] = 0  # a plain number: a GPU need not be waited for
 
 
 def num_rows(weight: Tensor) -> int:
@@ -59,6 +60,7 @@ def init_from_dense(weight: Tensor, state: State) -> None:
     init_row_moments(weight, state)
     squares = state["exp_avg_sq"].view(num_rows(weight), -1)
     state["row_avg_sq"] = squares.mean(1, dtype=state["row_avg_sq"].dtype)
+    state["row_steps"] = int(state["step"])
 
 
 def resume_ramp(weight: Tensor, state: State) -> None:
@@ -67,6 +69,7 @@ def resume_ramp(weight: Tensor, state: State) -> None:
     dtype = torch.promote_types(weight.dtype, torch.float32)
     mean = state["exp_avg_sq"].mean(dtype=dtype)  # of the layer: nothing lives without moments yet
     state["row_avg_sq"] = mean.repeat(num_rows(weight))
+    state["row_steps"] = int(state["step"])
 
 
 def is_pruned(values: Tensor) -> Tensor:
@@ -122,12 +125,12 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], steps: 
     Args:
         tensors: prunable weights, each with its state.
         group: the parameter group with its settings.
-        steps: the optimizer's steps, this one included.
+        steps: the optimizer's steps, this one included; those of a tensor whose state, of an older file, has no count.
     """
     lr = float(group["lr"])
-    decay, max_step = lr * group["weight_decay"], lr * max_adam_step(group["betas"], steps) if lr else 0.0
+    decay = lr * group["weight_decay"]
     compiled: list[cpu.Lean] = []
-    on_gpus: dict[torch.device, list[tuple[Tensor, Tensor, Tensor, Tensor]]] = {}
+    on_gpus: dict[tuple[torch.device, float], list[tuple[Tensor, Tensor, Tensor, Tensor]]] = {}
     pairs = [(masks.flat(weight.detach()), masks.flat(sparse_state.gradient(weight))) for weight, _ in tensors]
     states = [state for _, state in tensors]
     at_once = [bool(group["fused"]) and _supported(*pair, state) for pair, state in zip(pairs, states, strict=True)]
@@ -137,16 +140,20 @@ def step(tensors: Sequence[tuple[Tensor, State]], group: dict[str, Any], steps: 
             state["step"] += 1
     scales = _scales([flat_grad for _, flat_grad in pairs], states, group)
     for (weight, state), (flat_weight, flat_grad), scale, both in zip(tensors, pairs, scales, at_once, strict=True):
+        state["row_steps"] = state.get("row_steps", steps - 1) + 1
+        max_step = lr * max_adam_step(group["betas"], state["row_steps"]) if lr else 0.0
         if both:
             with_moments = sparse_step.compiled_slices(flat_weight, flat_grad, weight, state, group)
             compiled += _compiled_slices(with_moments, flat_weight, scale, decay, max_step)
         elif group["fused"] and sparse_step.triton_supports(flat_weight, flat_grad, scale):
-            on_gpus.setdefault(flat_weight.device, []).append((flat_weight, flat_grad, state["mask"], scale))
+            on_gpus.setdefault((flat_weight.device, max_step), []).append(
+                (flat_weight, flat_grad, state["mask"], scale)
+            )
         else:
             torch_step(flat_weight, flat_grad, scale, state["mask"], decay, max_step)
     if compiled:
         cpu.lean_step(compiled)
-    for on_gpu in on_gpus.values():
+    for (_, max_step), on_gpu in on_gpus.items():
         sparse_step.triton_step().scaled_step(on_gpu, decay, max_step)
 
 

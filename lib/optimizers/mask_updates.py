@@ -146,7 +146,8 @@ def reassign_moments(
         lean.rebuild(tensor.weight, tensor.state, bits, per_slice)
         lean.prune(tensor.weight.detach(), alive, last)
         if last:
-            del tensor.state["row_avg_sq"]
+            for name in ("row_avg_sq", "row_steps"):
+                tensor.state.pop(name, None)
     return MaskUpdate(step, pruned / size, selection.coarse, num_pruned)
 
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 from ..pruning.schedule import CubicSchedule
+from ..pruning.score_histogram import MaskUpdate, bin_edges
 from . import checks
 from .mask_updates import PrunableTensor
 
@@ -61,6 +62,15 @@ def warn_if_missed(schedule: CubicSchedule, steps: int, tensors: Sequence[Prunab
         f"sparsity {schedule.final:g} was asked for, but {pruned / size:.4g} is reached at step {steps}: {reason}",
         stacklevel=3,
     )
+
+
+def warn_if_scores_tell_nothing(update: MaskUpdate | None) -> None:
+    """Warn if weights were pruned by their position alone, because every score is zero."""
+    if update is not None and update.pruned.any() and not bin_edges(update.coarse.bins).any():
+        warnings.warn(
+            f"all scores are zero at step {update.step}: the weights that come first in their tensors are pruned",
+            stacklevel=3,
+        )
 
 
 def _names(tensors: Sequence[PrunableTensor]) -> str:

@@ -113,8 +113,9 @@ def restore(weight: Tensor, state: State, group: dict[str, Any], source: State) 
         state["kept"] = masks.counts(state["mask"], weight.numel()).tolist()
         for name in memory_format.MOMENTS:
             state[name] = state[name].contiguous()
-    if "row_avg_sq" in state:  # sums of squares, which need the range that they were saved with
-        state["row_avg_sq"] = source["row_avg_sq"].to(weight.device, copy=True)
+    if "row_avg_sq" in state:  # sums of squares need the range of float32
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        state["row_avg_sq"] = source["row_avg_sq"].to(weight.device, dtype, copy=True)
     memory_format.match(weight, state)
 
 

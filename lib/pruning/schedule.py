@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class CubicSchedule:
     @classmethod
     def from_steps(cls, final: float, start: int, end: int | None, interval: int | None) -> CubicSchedule:
         """Return a schedule; ``end`` may be None if nothing is pruned, and ``interval`` None to fit the ramp."""
+        if not isinstance(final, Real) or not 0.0 <= final < 1.0:
+            raise ValueError(f"sparsity must be in [0, 1), got {final!r}")
         if end is None and final:
             raise ValueError("end_step is needed when sparsity > 0: the optimizer step at which it is reached")
         end = start + 1 if end is None else end

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib.optimizers.adamwspam import AdamWSpam
+from lib.optimizers import AdamWAdv, AdamWSpam
 
 
 def one_weight(value: float = 1.0) -> nn.Parameter:
@@ -108,3 +108,31 @@ def test_a_saved_state_keeps_its_place_between_resets() -> None:
 def test_bad_arguments_are_named(settings: dict[str, float], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         AdamWSpam([one_weight()], **settings)
+
+
+@pytest.mark.parametrize("kind", [AdamWSpam, AdamWAdv])
+def test_step_hooks_run_once_whatever_other_optimizers_there_are(kind: type[torch.optim.Optimizer]) -> None:
+    weight = nn.Parameter(torch.randn(3, 3))
+    calls = []
+    optimizer = kind([weight])
+    optimizer.register_step_pre_hook(lambda *_: calls.append("before"))
+    optimizer.register_step_post_hook(lambda *_: calls.append("after"))
+    for make in (None, torch.optim.Adam, torch.optim.AdamW):
+        if make is not None:
+            make([nn.Parameter(torch.randn(2))])
+        calls.clear()
+        weight.grad = torch.randn(3, 3)
+        optimizer.step()
+        assert calls == ["before", "after"]
+
+
+def test_a_step_that_fails_leaves_rate_and_count_as_they_were() -> None:
+    weight = nn.Parameter(torch.randn(3, 3))
+    optimizer = AdamWSpam([weight], lr=0.1, reset_interval=2, reset_warmup=4)
+    for _ in range(2):
+        weight.grad = torch.randn(3, 3)
+        optimizer.step()
+    weight.grad = torch.randn(3, 3).to_sparse()
+    with pytest.raises(RuntimeError):
+        optimizer.step()
+    assert optimizer.param_groups[0]["lr"] == 0.1 and optimizer.param_groups[0]["steps"] == 2

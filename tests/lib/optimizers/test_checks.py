@@ -10,6 +10,7 @@ from torch import nn
 
 from lib.optimizers.adamwprune import AdamWPrune
 from lib.pruning import CubicSchedule
+from lib.pruning.score_histogram import NotFinite
 from tests.helpers.small_nets import assert_equal, net, run
 
 MODES = ("gradual", "lean", "dynamic")
@@ -145,3 +146,58 @@ def test_a_ready_made_schedule_is_used_as_it_is_and_excludes_the_numbers_it_is_m
     assert AdamWPrune(net().parameters(), schedule=schedule).schedule is schedule
     with pytest.raises(ValueError, match="either schedule or sparsity"):
         AdamWPrune(net().parameters(), sparsity=0.5, end_step=9, schedule=schedule)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("lr", -1.0, r"lr must be in \[0, inf\), got -1.0"),
+        ("betas", (2, 2), r"betas\[0\] must be in \[0, 1\), got 2"),
+        ("eps", float("inf"), r"eps must be in \[0, inf\), got inf"),
+        ("prune", False, "key 'prune'; did you mean 'prunable'"),
+        ("prunable", "yes", "prunable must be True, False or None, got 'yes'"),
+    ],
+)
+def test_the_settings_of_a_group_are_checked_as_those_of_the_optimizer(key: str, value: Any, message: str) -> None:
+    group = {"params": [nn.Parameter(torch.randn(4, 4))], key: value}
+    with pytest.raises(ValueError, match=message):
+        AdamWPrune([group], **PRUNED)
+    optimizer = AdamWPrune(net().parameters(), **PRUNED)
+    with pytest.raises(ValueError, match=message):
+        optimizer.add_param_group(group)
+    assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("sparsity", [-1, "a", 1.0, float("nan")])
+def test_a_sparsity_out_of_range_is_named_and_not_the_step_at_which_it_ends(sparsity: Any) -> None:
+    with pytest.raises(ValueError, match=r"^sparsity must be in \[0, 1\), got"):
+        AdamWPrune(net().parameters(), sparsity=sparsity)
+
+
+def test_its_text_tells_mode_schedule_and_sparsity() -> None:
+    model = net()
+    optimizer = AdamWPrune(model.parameters(), mode="lean", **PRUNED)
+    run(model, optimizer, range(7))
+    text = repr(optimizer)
+    assert "lean, sparsity 0.5 from step 0 to 6, updated every 2 steps; 0.5 pruned at step 7" in text
+    assert "Parameter Group 0" in text
+
+
+def test_scores_that_are_all_zero_are_told_when_they_decide() -> None:
+    weight = nn.Parameter(torch.randn(6, 6))
+    optimizer = AdamWPrune([weight], criterion="first_order", **PRUNED)
+    with pytest.warns(UserWarning, match="all scores are zero at step 2"):
+        for _ in range(2):
+            weight.grad = torch.zeros(6, 6)
+            optimizer.step()
+
+
+def test_a_step_whose_update_finds_no_number_is_not_counted() -> None:
+    weight = nn.Parameter(torch.randn(6, 6))
+    optimizer = AdamWPrune([weight], **PRUNED)
+    weight.grad = torch.randn(6, 6)
+    optimizer.step()
+    weight.grad = torch.full((6, 6), torch.nan)
+    with pytest.raises(NotFinite):
+        optimizer.step()
+    assert optimizer.steps == 1

@@ -82,7 +82,7 @@ def test_a_skipped_grad_scaler_step_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"lr": -1.0}, r"lr must be in \[0, inf\]"),
+        ({"lr": -1.0}, r"lr must be in \[0, inf\)"),
         ({"lr": float("nan")}, "lr"),
         ({"betas": (1.0, 0.9)}, r"betas\[0\] must be in \[0, 1\)"),
         ({"eps": -1e-9}, "eps"),

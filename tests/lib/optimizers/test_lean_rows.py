@@ -96,3 +96,33 @@ def test_where_adam_has_no_bound_there_is_none() -> None:
     weight.grad = torch.ones(2, 2)
     optimizer.step()
     assert torch.equal(weight, torch.ones(2, 2))
+
+
+def test_a_state_of_single_precision_goes_on_in_double() -> None:
+    weight = nn.Parameter(torch.randn(6, 8))
+    optimizer = AdamWPrune([weight], sparsity=0.5, end_step=9, update_interval=3, mode="lean")
+    weight.grad = torch.randn(6, 8)
+    optimizer.step()
+    double = nn.Parameter(weight.detach().double())
+    resumed = AdamWPrune([double], sparsity=0.5, end_step=9, update_interval=3, mode="lean")
+    resumed.load_state_dict(optimizer.state_dict())
+    for _ in range(10):
+        double.grad = torch.randn(6, 8, dtype=torch.float64)
+        resumed.step()
+    assert resumed.sparsity() == 0.5
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_tensor_that_joins_late_moves_no_further_than_adam_in_its_own_first_step(fused: bool) -> None:
+    early, late = nn.Parameter(torch.ones(4, 50)), nn.Parameter(torch.ones(4, 50))
+    optimizer = AdamWPrune(
+        [early, late], lr=0.1, weight_decay=0.0, sparsity=0.5, end_step=4000, update_interval=3000, mode="lean",
+        fused=fused,
+    )  # fmt: skip
+    for _ in range(200):
+        early.grad = torch.ones(4, 50)
+        optimizer.step()
+    late.grad = torch.full((4, 50), 1e-4)
+    late.grad[:, ::10] = 100.0  # far above the root mean square of their rows
+    optimizer.step()
+    assert (1.0 - late.detach()).abs().max() <= 0.1001
