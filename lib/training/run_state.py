@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
+
+import torch
+from torch import nn
 
 from ..config.run_config import RunConfig, check_resumable
+from ..pruning.pruner import Pruner
 from . import seeding
-
-if TYPE_CHECKING:
-    from .trainer import Training
+from .progress import Progress
 
 
-def capture(training: Training) -> dict[str, Any]:
+class Resumable(Protocol):
+    """A training run, as far as its state goes."""
+
+    config: RunConfig
+    progress: Progress
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    pruner: Pruner
+    scaler: torch.amp.GradScaler
+
+    def mask_update(self) -> dict[str, Any] | None:
+        """Return what the latest mask update ranked and pruned, or None."""
+
+
+def capture(training: Resumable) -> dict[str, Any]:
     """Return all that a resumed run needs to continue bit for bit."""
     progress = training.progress
     return {
@@ -34,7 +50,7 @@ def capture(training: Training) -> dict[str, Any]:
     }
 
 
-def restore(training: Training, state: dict[str, Any]) -> None:
+def restore(training: Resumable, state: dict[str, Any]) -> None:
     """Continue from what `capture` returned. Raises ConfigError if it belongs to another configuration."""
     check_resumable(RunConfig.from_yaml(state["config"]), training.config)
     training.model.load_state_dict(state["model"])
