@@ -12,6 +12,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from .library_cache import is_intact, private_folder, store
+
 FOLDER = Path(__file__).parent
 SOURCES = sorted(FOLDER.glob("*.c"))
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
@@ -36,33 +38,53 @@ _ARGUMENTS = {
 def load() -> ctypes.CDLL | None:
     """Return the compiled functions, or None if they cannot be built or loaded."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
+    if compiler is None or not hasattr(os, "getuid"):
         return None
     try:
-        library = ctypes.CDLL(str(_build(compiler)))
-    except (OSError, RuntimeError, subprocess.SubprocessError):  # RuntimeError: no home folder
-        return None
-    for name, arguments in _ARGUMENTS.items():
-        function = getattr(library, name)
-        function.argtypes = [_TYPES[letter] for letter in arguments]
-        function.restype = ctypes.c_long if name in ("bit_positions", "select_kept") else None
+        library = _load_cached(compiler)
+    except (OSError, RuntimeError):  # RuntimeError: no home folder
+        library = _load_private(compiler)
+    if library is not None:
+        for name, arguments in _ARGUMENTS.items():
+            function = getattr(library, name)
+            function.argtypes = [_TYPES[letter] for letter in arguments]
+            function.restype = ctypes.c_long if name in ("bit_positions", "select_kept") else None
     return library
 
 
-def _build(compiler: str) -> Path:
-    """Compile into the user's cache, under a name that depends on source, flags and processor; atomically."""
+def _load_cached(compiler: str) -> ctypes.CDLL | None:
+    """Load the library from the user's cache, built if it is not there or not intact. Raises OSError, RuntimeError."""
     texts = [path.read_text() for path in (*SOURCES, *FOLDER.glob("*.h"))]
     identity = "\0".join([*texts, *FLAGS, compiler, _processor()])
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adamwprune"
-    built = folder / f"native-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
-    if not built.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+    folder = private_folder()
+    library = folder / f"native-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    if not is_intact(library):
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            fresh = Path(scratch) / "native.so"
-            command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(fresh), "-lm"]
-            subprocess.run(command, check=True, capture_output=True, timeout=60)
-            fresh.replace(built)
-    return built
+            built = Path(scratch) / "native.so"
+            if not _compile(compiler, built):
+                return None
+            store(built, library)
+    return ctypes.CDLL(str(library))
+
+
+def _load_private(compiler: str) -> ctypes.CDLL | None:
+    """Build the library for this process alone, where there is no cache that can be trusted."""
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            built = Path(scratch) / "native.so"
+            return ctypes.CDLL(str(built)) if _compile(compiler, built) else None
+    except OSError:
+        return None
+
+
+def _compile(compiler: str, output: Path) -> bool:
+    """Compile the C files; return whether that succeeded."""
+    command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(output), "-lm"]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+    except subprocess.SubprocessError:
+        return False
+    return True
 
 
 def _processor() -> str:
