@@ -19,6 +19,16 @@ given = $(if $(filter $1,$(typed)),$(value $1))
 Q := $(if $(filter-out 0,$(call given,V)),,@)
 overrides = $(foreach v,$(sort $(filter-out PYTHON A B COMPARE DIR GPU_MIB PUBLISH TORCH V,$(typed))),$(call quote,$v=$(value $v)))
 
+# Variables that only some targets read are refused where no target of this command reads them.
+read_by_A := compare
+read_by_B := compare
+read_by_COMPARE := bench
+read_by_DIR := summary update-graphs report
+read_by_GPU_MIB := memory
+read_by_PUBLISH := update-graphs
+$(foreach v,A B COMPARE DIR GPU_MIB PUBLISH,$(if $(filter $v,$(typed)),$(if $(filter $(read_by_$v),$(MAKECMDGOALS)),,\
+	$(error $v is read by $(read_by_$v) only))))
+
 # Which Python: the one that the user names, else that of an active environment (conda's base is always active and
 # says nothing), else our own in .venv. Packages are installed into our own only.
 foreign := $(PYTHON)

@@ -6,7 +6,7 @@
     kconfig.py olddefconfig               bring an older .config up to date; lists what is new and what was dropped
     kconfig.py savedefconfig              write ./defconfig: only what differs from the defaults
     kconfig.py dry-run [--config FILE]    the runs of the matrix, one a line, and their number
-    kconfig.py names                      check the names alone of NAME=value
+    kconfig.py names                      check NAME=value for commands that show results: RESULTS_DIR alone
     kconfig.py value SYMBOL               the value of one symbol
 
 All take NAME=value as well: overrides as on the command line of make. Exit codes: 0, or 2 with one sentence a
@@ -150,8 +150,14 @@ def dry_run(request: Request) -> None:
 
 
 def names(request: Request) -> None:
-    """Check the names before the `=`, and nothing else."""
-    if problems := unknown_names(kconfig.defaults(ROOT), request.overrides):
+    """Check the overrides of a command that shows results as they are: RESULTS_DIR is all that it reads."""
+    problems = unknown_names(kconfig.defaults(ROOT), request.overrides)
+    problems += [
+        f"command line: {name}: no effect on results that are there; only RESULTS_DIR has one"
+        for name in request.overrides
+        if name != "RESULTS_DIR" and not problems
+    ]
+    if problems:
         raise ConfigError(problems)
 
 

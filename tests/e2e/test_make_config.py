@@ -65,6 +65,10 @@ def test_a_preset_and_then_its_runs(own_tree):
             "command line: LEARNING_RATE=nan: not a finite number, allowed above 0 to 10000000000",
         ),
         (["defconfig-nope"], "defconfig-nope: no such preset; `make list-defconfigs` lists them"),
+        (
+            ["summary", "EPOCHS=3"],
+            "command line: EPOCHS: no effect on results that are there; only RESULTS_DIR has one",
+        ),
         (["summary", "EPOCH=3"], "command line: EPOCH: no such symbol (did you mean EPOCHS?)"),
         (
             ["menuconfig"],
@@ -76,6 +80,19 @@ def test_wrong_input_gets_one_sentence_and_nothing_starts(own_tree, words, sente
     before = sorted(own_tree.iterdir())
     assert refused(make(own_tree, *words)) == sentence
     assert sorted(path for path in own_tree.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["dry-run", "DIR=x"], "DIR is read by summary update-graphs report only"),
+        (["summary", "GPU_MIB=1"], "GPU_MIB is read by memory only"),
+        (["A=x"], "A is read by compare only"),
+    ],
+)
+def test_a_variable_that_the_target_does_not_read_is_refused(own_tree, words, sentence):
+    done = make(own_tree, *words)
+    assert done.returncode == 2 and done.stdout == "" and f"*** {sentence}." in done.stderr
 
 
 def test_the_environment_is_not_the_command_line(own_tree):
