@@ -51,7 +51,7 @@ PER_OPTIMIZER: tuple[Callable[[Results, str], Picture], ...] = (
 
 
 def draw(results: Results) -> Iterator[Picture]:
-    """Every picture of one model's results. A picture is drawn when it is asked for and can be dropped after.
+    """Yield every picture of one model's results, drawn when it is asked for; it can be dropped after.
 
     Variants are compared in a picture of their own.
     """

@@ -14,7 +14,7 @@ from .style import Picture
 
 
 def accuracy_vs_sparsity(results: Results) -> Picture:
-    """Final accuracy over the sparsity reached, a panel for each method with AdamWPrune's state pruning in all."""
+    """Draw final accuracy over the sparsity reached, a panel for each method beside AdamWPrune's state pruning."""
     name = "accuracy_vs_sparsity"
     missing = run_selection.exclusion_note(results)
     counted = [group for group in results.groups if group.complete_runs]

@@ -18,7 +18,7 @@ _LEVELS = (
 
 
 def kept(sparsity: Any) -> Any:
-    """A sparsity's place on its axis: the logarithm of the share of weights kept, down to a thousandth."""
+    """Return a sparsity's place on its axis: the logarithm of the share of weights kept, down to a thousandth."""
     return -np.log10(np.maximum(1 - np.asarray(sparsity, float), 1e-3))
 
 

@@ -13,7 +13,7 @@ Value = Callable[[SeedGroup], MeanStd | None]
 
 
 def rows_of(groups: Sequence[SeedGroup]) -> list[str]:
-    """The configurations in order: a row of a dot plot holds all sparsities of one."""
+    """Return the configurations in order: a row of a dot plot holds all sparsities of one."""
     return list(dict.fromkeys(group.configuration for group in groups))
 
 

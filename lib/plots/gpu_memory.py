@@ -21,7 +21,7 @@ PHASE_COLOURS = {"startup": "#f0f0f0", "train": "#ffffff", "ramp": "#ffe3c9", "f
 
 
 def memory_comparison(results: Results) -> Picture:
-    """The peak of each configuration as the tables show it, and beside it what the device monitor sampled."""
+    """Draw the peak of each configuration as the tables show it, and beside it what the monitor sampled."""
     name = "gpu_memory_comparison"
     results, missing = run_selection.with_memory_variants(results)
     groups = [group for group in results.groups if group.complete_runs]
@@ -90,7 +90,7 @@ def _shade(ax: Axes, run: RunRecord, named: bool) -> None:
 
 
 def memory_timeline(results: Results) -> Picture:
-    """Sampled memory over time, and under it the bytes of optimizer and pruning state at each epoch's end."""
+    """Draw sampled memory over time, and under it optimizer and pruning state at the end of each epoch."""
     name = "gpu_memory_timeline"
     results, missing = run_selection.with_memory_variants(results)
     groups = run_selection.representative(results)

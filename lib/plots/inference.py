@@ -28,7 +28,7 @@ def _rows(inference: Any) -> list[dict[str, Any]]:
 
 
 def inference_by_batch_size(results: Results) -> Picture:
-    """Images per second and memory at the peak over the batch size, a line for each configuration."""
+    """Draw images per second and memory at the peak over the batch size, a line for each configuration."""
     name = "inference_by_batch_size"
     results, missing = run_selection.with_memory_variants(results)
     groups = [group for group in run_selection.representative(results) if measured_batches(group, "tensor_peak")]

@@ -35,7 +35,7 @@ def _chosen(results: Results) -> list[SeedGroup]:
 
 
 def layer_sparsity(results: Results) -> Picture:
-    """A map of configurations by layers: number and colour of a cell are its sparsity at the end."""
+    """Draw a map of configurations by layers: number and colour of a cell are its sparsity at the end."""
     name = "layer_sparsity"
     groups = _chosen(results)
     missing = [*run_selection.selection_note(groups, results, "pruned"), *run_selection.exclusion_note(results)]
@@ -83,7 +83,7 @@ def complete_histogram(entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, n
 
 
 def importance_histograms(results: Results) -> Picture:
-    """The scores that AdamWPrune ranked at some mask updates, and the threshold between kept and pruned."""
+    """Draw the scores that AdamWPrune ranked at some mask updates, and the threshold."""
     name = "importance_histograms"
     having = [run for run in results.runs if any(complete_histogram(entry) for entry in run.importance)]
     if not having:

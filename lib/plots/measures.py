@@ -22,7 +22,7 @@ class MemoryMeasure:
     record: str = "sampled_in_training"
 
     def mean_of(self, run: RunRecord) -> float | None:
-        """Mean over the training, in bytes; start-up and evaluation are left out.
+        """Return the mean over the training, in bytes; start-up and evaluation are left out.
 
         None where the first epochs are not on record.
         """
@@ -34,7 +34,7 @@ class MemoryMeasure:
         return statistics.fmean(rows) if rows else None
 
     def peak_of(self, run: RunRecord) -> float | None:
-        """Largest value while training, in bytes."""
+        """Return the largest value while training, in bytes."""
         return self._sampled(run, "peak") if self.key in SAMPLED else run.memory(self.key)
 
     def _sampled(self, run: RunRecord, which: str) -> float | None:
@@ -60,7 +60,7 @@ WITH_EVALUATION = [replace(f, name=f"{f.name}, with evaluation", record="sampled
 
 
 def sampled(results: Results) -> MemoryMeasure | None:
-    """The sampled figure that every complete run has: of the process, else of the device, else of the host."""
+    """Return the sampled figure that every complete run has: of the process, else of the device, else of the host."""
     complete = [run for run in results.runs if run.is_complete] or list(results.runs)
     for measure in (*SAMPLED.values(), *WITH_EVALUATION):
         if complete and all(measure.peak_of(run) is not None for run in complete):
@@ -69,13 +69,13 @@ def sampled(results: Results) -> MemoryMeasure | None:
 
 
 def training(results: Results) -> MemoryMeasure:
-    """The figure with a mean and a peak: sampled on a GPU; by category elsewhere, where samples are mostly torch."""
+    """Return the measure with mean and peak: sampled on a GPU, by category elsewhere (samples are mostly torch)."""
     found = sampled(results)
     return found if found and found.key != "host_rss_mib" else BY_CATEGORY
 
 
 def peak(results: Results) -> MemoryMeasure:
-    """The figure of peaks that tables show too: the allocator's on a GPU, else by category."""
+    """Return the measure of peaks that tables show too: the allocator's on a GPU, else by category."""
     return ALLOCATOR if results.memory_measure == "allocator_peak" else BY_CATEGORY
 
 

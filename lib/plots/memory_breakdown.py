@@ -36,7 +36,7 @@ def _mean_memory(group: SeedGroup, which: Callable[[RunRecord], dict[str, float]
 
 
 def memory_by_category(results: Results) -> Picture:
-    """Stacked bytes of each category at the peak, and beside them the states alone, at the peak and at the end."""
+    """Draw stacked bytes of each category at the peak, and the states alone, at their peak and at the end."""
     name = "memory_by_category"
     results, missing = run_selection.with_memory_variants(results)
     groups = [g for g in run_selection.representative(results, 14) if _mean_memory(g, RunRecord.memory_at_peak)]
@@ -98,7 +98,7 @@ def _states_row(ax: Axes, row: float, group: SeedGroup) -> None:
 
 
 def train_vs_inference(results: Results) -> Picture:
-    """What training holds at its peak against what the trained model needs to predict."""
+    """Draw what training holds at its peak against what the trained model needs to predict."""
     name = "train_vs_inference_memory"
     results, missing = run_selection.with_memory_variants(results)
     groups = [g for g in run_selection.representative(results, 14) if _mean_memory(g, RunRecord.memory_at_peak)]

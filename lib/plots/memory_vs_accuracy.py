@@ -9,7 +9,7 @@ from .style import Picture
 
 
 def memory_vs_accuracy(results: Results) -> Picture:
-    """Final accuracy against peak memory, and against the state that the optimizer and the pruner hold at the end."""
+    """Draw final accuracy against peak memory, and against the state held at the end."""
     name = "memory_vs_accuracy_scatter"
     results, missing = run_selection.with_memory_variants(results)
     measure = measures.peak(results)

@@ -12,26 +12,26 @@ ALIKE = 0.01  # memory that differs by less is called the same
 
 
 def sentence_of_names(names: Sequence[str], most: int = 4) -> str:
-    """A few of the names, and how many more there are."""
+    """Return a few of the names, and how many more there are."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def exclusion_note(results: Results) -> list[str]:
-    """The sentence about runs that are in no mean; none when all are."""
+    """Return the sentence about runs that are in no mean; none when all are."""
     sentences = results.exclusions()
     return [f"Not in the means: {sentence_of_names(sentences, 3)}."] if sentences else []
 
 
 def variants_note(results: Results) -> list[str]:
-    """The sentence about variants that a picture of plain runs leaves out; none where there are none."""
+    """Return the sentence about variants that a picture of plain runs leaves out; none where there are none."""
     count = results.variants_left_out
     which = "1 variant, which stands" if count == 1 else f"{count} variants, which stand"
     return [f"Left out: {which} in variants.png."] if count else []
 
 
 def with_memory_variants(results: Results) -> tuple[Results, list[str]]:
-    """What pictures of memory show: the plain runs, and the variants whose memory is another than theirs.
+    """Return what pictures of memory show: the plain runs, and the variants whose memory is another than theirs.
 
     With the sentences about what is not shown and what is in no mean.
     """
@@ -47,7 +47,7 @@ def with_memory_variants(results: Results) -> tuple[Results, list[str]]:
 
 
 def changes_memory(variant: SeedGroup, results: Results) -> bool:
-    """Whether a variant's peak, or its states at their peak or at the end, are not those of its plain runs."""
+    """Return whether a variant's peak, or its states at their peak or at the end, are not those of its plain runs."""
     key = (*variant.key[:-1], "")
     plain = next((g for g in results.groups if g.key == key and g.complete_runs), None)
     if plain is None:
@@ -67,7 +67,7 @@ def _differ(one: MeanStd | None, other: MeanStd | None) -> bool:
 
 
 def extended(results: Results) -> list[str]:
-    """The sentence that marks runs whose training was continued beyond its plan; none where there are none."""
+    """Return the sentence that marks runs whose training was continued beyond its plan; none where there are none."""
     names = [run.name for run in results.runs if run.extended_from_epochs]
     if not names:
         return []
@@ -76,7 +76,7 @@ def extended(results: Results) -> list[str]:
 
 
 def representative(results: Results, most: int = 8, pruned_only: bool = False) -> list[SeedGroup]:
-    """The groups that a picture with room for few shows.
+    """Return the groups that a picture with room for few shows.
 
     All of them if they fit. Else for each optimizer its pruned runs at one middle sparsity (state for
     AdamWPrune, movement or else magnitude for others) with their variants, and the dense AdamW runs.
@@ -100,7 +100,7 @@ def representative(results: Results, most: int = 8, pruned_only: bool = False) -
 
 
 def selection_note(chosen: Sequence[SeedGroup], results: Results, kind: str = "") -> list[str]:
-    """The sentence that says a picture shows a choice of the groups; none when it shows all."""
+    """Return the sentence that says a picture shows a choice of the groups; none when it shows all."""
     of = [g for g in results.groups if g.first.method != "none" or kind != "pruned"]
     what = f"{kind} configurations".strip()
     return [f"Shown: {len(chosen)} of {len(of)} {what}."] if len(chosen) < len(of) else []

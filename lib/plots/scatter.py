@@ -29,7 +29,7 @@ def _front(known: Sequence[tuple[SeedGroup, MeanStd, MeanStd]]) -> list[tuple[Se
 def scatter(
     ax: Axes, groups: Sequence[SeedGroup], results: Results, cost: Value, label: str, scale: float = 1.0
 ) -> None:
-    """Accuracy over cost with the Pareto front."""
+    """Plot accuracy over cost with the Pareto front."""
     known = _known(groups, cost)
     for group, paid, accuracy in known:
         point = style.point_style(group, results, 8)
@@ -74,7 +74,7 @@ def _positions(values: Sequence[float], smallest: float = 0.0) -> list[float]:
 
 
 def name_notable(ax: Axes, groups: Sequence[SeedGroup], cost: Value, scale: float = 1.0) -> None:
-    """The names of configurations on the front, of variants and of what they vary; when all else is drawn."""
+    """Write the names of configurations on the front, of variants and of what they vary; when all else is drawn."""
     known = _known(groups, cost)
     varied = {group.key[:-1] for group in groups if group.first.variant}
     notable = [*_front(known), *(entry for entry in known if entry[0].key[:-1] in varied)]

@@ -63,7 +63,7 @@ RC: dict[RcKeyType, Any] = {
 
 @contextmanager
 def plot_style() -> Iterator[None]:
-    """Our look and nobody else's: a user's matplotlibrc changes no picture."""
+    """Use our look and nobody else's: a user's matplotlibrc changes no picture."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(RC)
@@ -79,7 +79,7 @@ class Picture:
     missing: list[str] = field(default_factory=list)
 
     def png(self) -> bytes:
-        """The file's bytes, without date and without matplotlib's release in them."""
+        """Return the file's bytes, without date and without matplotlib's release in them."""
         assert self.figure is not None
         out = io.BytesIO()
         FigureCanvasAgg(self.figure).print_png(out, metadata={"Software": None})
@@ -95,7 +95,7 @@ def method_name(method: str) -> str:
 
 
 def subtitle(results: Results) -> str:
-    """What was trained on what, how long and how often: the line under every title."""
+    """Return what was trained on what, how long and how often: the line under every title."""
 
     def values(name: str) -> str:
         distinct = dict.fromkeys(str(run.config[name]) for run in results.runs if run.config.get(name) is not None)
@@ -120,7 +120,7 @@ def subtitle(results: Results) -> str:
 
 
 def sparsity_alpha(group: SeedGroup, results: Results) -> float:
-    """0.4 to 1 over the sparsities that occur: the higher, the stronger the colour."""
+    """Return 0.4 to 1 over the sparsities that occur: the higher, the stronger the colour."""
     levels = sorted({run.target_sparsity for run in results.runs if run.method != "none"})
     if group.first.method == "none" or len(levels) < 2:
         return 1.0
@@ -128,7 +128,7 @@ def sparsity_alpha(group: SeedGroup, results: Results) -> float:
 
 
 def tint(colour: str, amount: float) -> tuple[float, float, float]:
-    """`colour` mixed with white; 1 leaves it as it is."""
+    """Return `colour` mixed with white; 1 leaves it as it is."""
     red, green, blue = to_rgb(colour)
     return 1 - amount * (1 - red), 1 - amount * (1 - green), 1 - amount * (1 - blue)
 
@@ -138,13 +138,13 @@ def colour(group: SeedGroup, results: Results) -> tuple[float, float, float]:
 
 
 def text_colour(group: SeedGroup) -> str:
-    """The optimizer's colour, dark enough for small text."""
+    """Return the optimizer's colour, dark enough for small text."""
     red, green, blue = to_rgb(COLOURS.get(group.first.optimizer, "#999999"))
     return to_hex((0.8 * red, 0.8 * green, 0.8 * blue))
 
 
 def line_style(group: SeedGroup, results: Results) -> dict:
-    """Keyword arguments for a line of this group; AdamWPrune, which this is about, is drawn on top."""
+    """Return keyword arguments for a line of this group; AdamWPrune, which this is about, is drawn on top."""
     emphasised, shade = group.first.optimizer == "adamwprune", colour(group, results)
     hollow = {"marker": "o", "markersize": 4, **marker_fill(group, shade)} if group.first.variant else {}
     return hollow | {
@@ -156,7 +156,7 @@ def line_style(group: SeedGroup, results: Results) -> dict:
 
 
 def point_style(group: SeedGroup, results: Results, size: float = 7) -> dict:
-    """Keyword arguments for a single marker of this group."""
+    """Return keyword arguments for a single marker of this group."""
     emphasised, shade = group.first.optimizer == "adamwprune", colour(group, results)
     return marker_fill(group, shade) | {
         "color": shade,
@@ -168,7 +168,7 @@ def point_style(group: SeedGroup, results: Results, size: float = 7) -> dict:
 
 
 def marker_fill(group: SeedGroup, shade: object) -> dict:
-    """Filled for plain runs, hollow for a variant."""
+    """Return the keyword arguments that fill a marker for plain runs and leave it hollow for a variant."""
     if group.first.variant:
         return {"markerfacecolor": "white", "markeredgecolor": shade, "markeredgewidth": 1.5}
     return {"markerfacecolor": shade, "markeredgecolor": "white", "markeredgewidth": 0.7}
@@ -178,7 +178,7 @@ Legend = Sequence[Sequence[Artist]]
 
 
 def legend_entries(groups: Iterable[SeedGroup], results: Results, points: bool = False, levels: bool = True) -> Legend:
-    """Two rows of legend: the optimizers by colour; the methods by line or marker, the sparsities by strength."""
+    """Return two rows of legend: optimizers by colour; methods by line or marker, sparsities by strength."""
     groups = list(groups)
     optimizers = [name for name in OPTIMIZERS if name in {g.first.optimizer for g in groups}]
     optimizers += sorted({g.first.optimizer for g in groups} - set(OPTIMIZERS))
@@ -210,7 +210,7 @@ def new_figure(
     missing: Sequence[str] = (),
     **options: Any,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `grid` (rows, columns) panels of `panel` inches; title, facts, legend and notes around them."""
+    """Return a figure of `grid` (rows, columns) panels of `panel` inches, with title, subtitle, legend and notes."""
     rows, columns = grid
     width = max(columns * panel[0], 7.5)
     remarks = [*run_selection.extended(results), *run_selection.variants_note(results)]
@@ -250,7 +250,7 @@ def new_figure(
 def write_beside(
     ax: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], **more: Any
 ) -> Annotation:
-    """Small text near a data point, with a white halo so that lines behind it do not cut it."""
+    """Write small text near a data point, with a white halo so that lines behind it do not cut it."""
     halo = [withStroke(linewidth=2.5, foreground="white")]
     options: dict[str, Any] = {"fontsize": 8, "zorder": 7, "path_effects": halo} | more
     return ax.annotate(text, point, offset, textcoords="offset points", **options)
@@ -266,5 +266,5 @@ def fit(ax: Axes, values: Iterable[float], least: float = 0.02) -> None:
 
 
 def bytes_unit(values: Iterable[float]) -> tuple[str, float]:
-    """MiB, or KiB where all values are small: the unit's name and its bytes."""
+    """Return MiB, or KiB where all values are small: the unit's name and its bytes."""
     return ("MiB", 2.0**20) if max(values, default=0.0) >= 2**20 else ("KiB", 2.0**10)

@@ -18,7 +18,7 @@ from .style import Picture
 
 
 def across_seeds(group: SeedGroup, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Epochs, mean and sample deviation (0 for one run) over the group's counted runs, else over all of them."""
+    """Return epochs, mean and sample deviation (0 for one run) over the group's complete runs, else all."""
     runs = group.complete_runs or group.runs
     values: dict[float, list[float]] = {}
     for run in runs:
@@ -32,7 +32,7 @@ def across_seeds(group: SeedGroup, column: str) -> tuple[np.ndarray, np.ndarray,
 
 
 def draw(axes: Axes, groups: Sequence[SeedGroup], results: Results, column: str, scale: float = 1.0) -> list[float]:
-    """A line for each group with its band over seeds, a cross where a run broke off; returns all heights drawn."""
+    """Draw a line for each group with its band over seeds, a cross where a run broke off; return all heights."""
     heights: list[float] = []
     for group in groups:
         epochs, mean, deviation = across_seeds(group, column)
@@ -116,7 +116,7 @@ def sparsity_per_epoch(results: Results) -> Picture:
 
 
 def accuracy_evolution(results: Results, optimizer: str) -> Picture:
-    """Test accuracy of one optimizer's runs, with the training accuracy of each behind it."""
+    """Draw the test accuracy of one optimizer's runs over the epochs, the last one in numbers."""
     name = f"{optimizer}_accuracy_evolution"
     groups = [g for g in results.groups if g.first.optimizer == optimizer and len(across_seeds(g, "test_accuracy")[0])]
     if not groups:
@@ -158,7 +158,7 @@ def _only(results: Results, groups: Sequence[SeedGroup]) -> Results:
 
 
 def model_comparison(results: Results, optimizer: str) -> Picture:
-    """One optimizer's configurations side by side: final accuracy, final loss, sparsity reached, training time."""
+    """Draw one optimizer's configurations side by side: final accuracy and loss, sparsity, training time."""
     name = f"{optimizer}_model_comparison"
     groups = [g for g in results.groups if g.first.optimizer == optimizer]
     counted = [g for g in groups if g.complete_runs]

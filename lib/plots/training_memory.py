@@ -19,7 +19,7 @@ RANKED = 12  # lines of the ranking table
 
 
 def memory_over_adamwprune(results: Results, measure: MemoryMeasure) -> Value | None:
-    """Mean memory in percent above that of AdamWPrune's plain runs at the same sparsity; dense runs have none."""
+    """Return the mean memory in percent above AdamWPrune's plain runs at the same sparsity; dense runs have none."""
     plain = [g for g in results.groups if g.first.method == "state" and not g.first.variant]
     reference_means = {group.first.target_sparsity: stat.mean for group in plain if (stat := measure.mean(group))}
     if not reference_means:
@@ -34,7 +34,7 @@ def memory_over_adamwprune(results: Results, measure: MemoryMeasure) -> Value | 
 
 
 def training_memory_comparison(results: Results) -> Picture:
-    """Memory in mean and at its peak, state, the distance to AdamWPrune, and which configuration nothing beats."""
+    """Draw memory in mean and at its peak, state, distance to AdamWPrune, and what nothing beats."""
     name = "training_memory_comparison"
     results, missing = run_selection.with_memory_variants(results)
     measure = measures.training(results)

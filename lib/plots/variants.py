@@ -13,7 +13,7 @@ from .style import Picture
 
 
 def variants(results: Results) -> Picture:
-    """A panel per sparsity, a row per configuration: mean and deviation over seeds, single runs as small dots."""
+    """Draw a panel per sparsity, a row per configuration: mean and deviation over seeds, single runs as dots."""
     name = "variants"
     missing = run_selection.exclusion_note(results)
     pruned = [g for g in results.groups if g.complete_runs and g.first.method != "none"]

@@ -30,7 +30,7 @@ CONFIG_BYTES = 2**20
 
 
 def results_table(all_results: Results) -> str:
-    """The table of summary.md; its headings sort it."""
+    """Return the table of summary.md; its headings sort it."""
     lines = records(all_results)
     shown = columns(lines)
     heads = [
@@ -52,7 +52,7 @@ def results_table(all_results: Results) -> str:
 
 
 def pictures(all_results: Results, folder: Path) -> Iterable[str]:
-    """The pictures of each model, embedded: those in graphs/ if no run has changed since, else drawn now."""
+    """Yield the pictures of each model, embedded: those in graphs/ if no run has changed since, else drawn now."""
     for model in all_results.models:
         drawn = drawn_pictures(folder, all_results, model)
         messages: list[str] = []
@@ -85,7 +85,7 @@ def drawn_pictures(folder: Path, all_results: Results, model: str) -> dict[str, 
 
 
 def build(folder: Path) -> str:
-    """The whole page."""
+    """Return the whole page."""
     everything = load(folder)
     if not everything.runs:
         raise FileNotFoundError(f"{folder}: no runs in this folder")

@@ -29,7 +29,7 @@ PER_OPTIMIZER = re.compile(r"\w+_(model_comparison|accuracy_evolution)\.png")
 
 
 def draw(results: Results) -> tuple[dict[str, bytes | None], list[str]]:
-    """File names and contents of one model's pictures (None: nothing to draw), and what could not be shown."""
+    """Return file names and contents of one model's pictures (None: nothing to draw), and what could not be shown."""
     files: dict[str, bytes | None] = {}
     messages: dict[str, None] = {}
     for picture in plots.draw(results):
@@ -54,7 +54,7 @@ def replace_pictures(folder: Path, files: dict[str, bytes | None], beside: dict[
 
 
 def to_publish(files: dict[str, bytes | None], results: Results) -> dict[str, bytes | None]:
-    """Of a study the picture of its configurations, and the main ones of memory if its variants change that.
+    """Return what is published: of a study its own picture, and those of memory if its variants change that.
 
     The others show what the main comparison shows.
     """

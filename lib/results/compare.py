@@ -13,7 +13,7 @@ from .text_table import GAP, print_sentences, print_table, shortened
 
 
 def change(before: MeanStd | None, after: MeanStd | None) -> str:
-    """After minus before; with two or more runs on both sides ± the standard error of that difference."""
+    """Return the mean after minus that before; with seeds on both sides ± the standard error of the difference."""
     if before is None or after is None:
         return GAP
     difference = f"{after.mean - before.mean:+.2f}"
@@ -23,7 +23,7 @@ def change(before: MeanStd | None, after: MeanStd | None) -> str:
 
 
 def comparison(a: Results, b: Results) -> tuple[list[list[str]], list[str]]:
-    """Rows for the groups in both folders; sentences for what is in one only or set differently."""
+    """Return rows for the groups in both folders, and sentences for what is in one only or set differently."""
     groups_a, groups_b = ({group.key: group for group in r.groups} for r in (a, b))
     rows, remarks = [], []
     for key in [key for key in groups_a if key in groups_b]:

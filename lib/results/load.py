@@ -78,7 +78,7 @@ def is_run(path: Path) -> bool:
 
 
 def load(path: Path) -> Results:
-    """The results folder `path` (or a single run's folder)."""
+    """Return the results folder `path` (or a single run's folder)."""
     folders = [path] if is_run(path) else [entry for entry in path.iterdir() if is_run(entry)]
     matrix = ResultsDir(path).read_matrix()
     planned, overrides = matrix.get("runs"), matrix.get("overrides")
@@ -94,7 +94,7 @@ def load(path: Path) -> Results:
 
 
 def newest(root: Path) -> Path | None:
-    """The folder that `results/latest` points to, else the one last started; None where there is none."""
+    """Return the folder that `results/latest` points to, else the one last started; None where there is none."""
     if (root / "latest").is_dir():
         return root / "latest"
     folders = ResultsDir.by_age(root)
@@ -102,7 +102,7 @@ def newest(root: Path) -> Path | None:
 
 
 def find(name: str | None, root: Path) -> Path:
-    """The folder a command was given: a path, a name under `root`, or nothing for the newest.
+    """Return the folder a command was given: a path, a name under `root`, or nothing for the newest.
 
     Raises CommandError with a sentence for the user.
     """

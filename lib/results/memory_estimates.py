@@ -22,7 +22,7 @@ SECONDS = 120  # limit of the worker, which imports torch so that this process n
 
 
 def with_predictions(results: Results) -> Results:
-    """The same results, each run's summary with `memory_predicted` in bytes where a prediction could be made."""
+    """Return the same results, with `memory_predicted` in bytes in a run's summary where it could be made."""
     if results.path is None:
         return results
     peaks = read(results.path / FILE)
@@ -37,7 +37,7 @@ def with_predictions(results: Results) -> Results:
 
 
 def read(path: Path) -> dict[str, float]:
-    """Bytes by run id from what `memory.py --json` wrote; empty where there is nothing whole to read.
+    """Return bytes by run id from what `memory.py --json` wrote; empty where there is nothing whole to read.
 
     Of a prediction only what runs count as well: the pass of the stage that needs most, without the data set and
     temporary tensors, so that predicted and measured stand for the same things.

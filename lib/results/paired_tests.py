@@ -56,31 +56,31 @@ def _p(mean: float, sd: float, n: int) -> float | None:
 
 
 def accuracy_of(run: RunRecord, held_out: bool) -> float | None:
-    """Accuracy of the last epoch on the images held out for validation, or else on the test set, in percent."""
+    """Return the accuracy of the last epoch, in percent, on the images held out or else on the test set."""
     return run.validation_accuracy if held_out else run.final_accuracy
 
 
 def has_validation(results: Results) -> bool:
-    """Whether every complete run has an accuracy on held-out training images, so that choices can be made by it."""
+    """Return whether every complete run has an accuracy on held-out images, so that choices can be made by it."""
     complete = [run for run in results.runs if run.is_complete]
     return bool(complete) and all(run.validation_accuracy is not None for run in complete)
 
 
 def dense_baseline(groups: Sequence[SeedGroup]) -> SeedGroup | None:
-    """The plain dense runs to compare with: AdamW's, else AdamWPrune's (which are the same), else any."""
+    """Return the plain dense runs to compare with: AdamW's, else AdamWPrune's (which are the same), else any."""
     dense = [g for g in groups if g.first.method == "none" and not g.first.variant and g.complete_runs]
     order = {"adamw": 0, "adamwprune": 1}
     return min(dense, key=lambda g: order.get(g.first.optimizer, 2), default=None)
 
 
 def state_baseline(groups: Sequence[SeedGroup], sparsity: float) -> SeedGroup | None:
-    """AdamWPrune's plain state pruning at this sparsity."""
+    """Return AdamWPrune's plain state pruning at this sparsity."""
     found = (g for g in groups if g.first.method == "state" and not g.first.variant and g.complete_runs)
     return next((g for g in found if g.first.target_sparsity == sparsity), None)
 
 
 def rows(results: Results) -> list[list[str]]:
-    """The table of one model's groups, by sparsity and then by accuracy; empty where no difference is paired."""
+    """Return the table of one model's groups, by sparsity and then by accuracy; empty where no difference is paired."""
     held_out = has_validation(results)
     groups = [g for g in results.groups if g.complete_runs]
     dense = dense_baseline(groups)
@@ -106,7 +106,7 @@ def mean_accuracy(group: SeedGroup, held_out: bool) -> float:
 
 
 def tables(results: Results) -> list[tuple[str, list[list[str]]]]:
-    """A heading and the rows for every model that has any."""
+    """Return a heading and the rows for every model that has any."""
     found = []
     for model in results.models:
         of_model = results.of_model(model)

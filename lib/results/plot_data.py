@@ -39,7 +39,7 @@ METRICS = (
 
 
 def rounded(value: Any, digits: int = 6) -> Any:
-    """Floats in `value`, however deep, with so many significant digits; non-finite ones become None."""
+    """Return `value` with its floats, however deep, cut to so many significant digits; non-finite ones are None."""
     if isinstance(value, float):
         short = float(f"{value:.{digits}g}")
         return jsonable(int(short) if short.is_integer() and abs(short) < 1e15 else short)
@@ -51,7 +51,7 @@ def rounded(value: Any, digits: int = 6) -> Any:
 
 
 def shrink(results: Results, points: int = 120) -> Results:
-    """The same results, thinned to at most `points` samples a run and rounded to what a picture can show."""
+    """Return the same results, thinned to at most `points` samples a run and rounded to what a picture can show."""
     runs = tuple(_shrink_run(run, points) for run in results.runs)
     small = replace(
         results,
@@ -176,7 +176,7 @@ def _thin_samples(rows: Sequence[dict[str, Any]], most: int) -> list[dict[str, A
 
 
 def sampled(run: RunRecord) -> dict[str, Any]:
-    """Mean and peak in MiB of each sampled figure over the samples of training, as a part of the summary."""
+    """Return mean and peak in MiB of each sampled figure over the samples of training, as a part of the summary."""
     by_measure: dict[str, dict[str, float]] = {}
     for name in SAMPLED:
         known = [value for row in of_training(run.samples) if (value := number(row.get(name))) is not None]
@@ -228,7 +228,7 @@ def _packed(run: RunRecord) -> dict[str, Any]:
 
 
 def to_text(results: Results) -> str:
-    """Shrunk results as JSON, a run a line, so that a change shows as a small difference."""
+    """Return shrunk results as JSON, a run a line, so that a change shows as a small difference."""
     head = {
         "name": results.name,
         "chosen_by": results.chosen_by,
@@ -242,7 +242,7 @@ def to_text(results: Results) -> str:
 
 
 def from_text(text: str) -> Results:
-    """What `to_text` wrote. ValueError or KeyError when it did not."""
+    """Return what `to_text` wrote. Raises ValueError or KeyError when it did not."""
     data = json.loads(text)
     runs = []
     for packed in data["runs"]:

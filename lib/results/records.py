@@ -24,7 +24,7 @@ def number(value: Any) -> float | None:
 
 
 def known_bytes(memory: Any) -> dict[str, float]:
-    """The categories that a `memory` record holds; what was not measured is absent, not zero."""
+    """Return the categories that a `memory` record holds; what was not measured is absent, not zero."""
     record = memory if isinstance(memory, dict) else {}
     return {c: float(record[c]) for c in CATEGORIES if number(record.get(c)) is not None}
 
@@ -117,12 +117,12 @@ class RunRecord:
         return number(self.metrics[-1].get("validation_accuracy")) if self.metrics else None
 
     def column(self, name: str) -> list[float]:
-        """One field of the metrics, an entry per epoch; NaN where it is absent."""
+        """Return one field of the metrics, an entry per epoch; NaN where it is absent."""
         values = (number(row.get(name)) for row in self.metrics)
         return [math.nan if value is None else value for value in values]
 
     def best_accuracy(self) -> float | None:
-        """Test accuracy of the best epoch in percent: picked on the test set, only shown with that label."""
+        """Return the test accuracy of the best epoch in percent: picked on the test set, only shown with that label."""
         seen = [v for v in self.column("test_accuracy") if math.isfinite(v)]
         return number(self.summary.get("best_accuracy")) or max(seen, default=None)
 
@@ -131,7 +131,7 @@ class RunRecord:
         return value if value is not None or not self.metrics else number(self.metrics[-1].get("sparsity"))
 
     def final_sparsity_total(self) -> float | None:
-        """Zeros among all parameters; unknown where an older version ran."""
+        """Return the share of zeros among all parameters; unknown where an older version ran."""
         return number(self.summary.get("final_sparsity_total"))
 
     @property
@@ -149,7 +149,7 @@ class RunRecord:
         return [known_bytes(row) for row in rows if known_bytes(row)]
 
     def memory_at_peak(self) -> dict[str, float]:
-        """Most bytes that each category held; of an unfinished run those at the end of its largest epoch."""
+        """Return the most bytes that each category held; of an unfinished run those at the end of its largest epoch."""
         peak = known_bytes(self.summary.get("memory_peak"))
         return peak or max(self.memory_rows, key=lambda row: sum(row.values()), default={}) or self.memory_at_end()
 
@@ -157,7 +157,7 @@ class RunRecord:
         return known_bytes(self.summary.get("memory")) or (self.memory_rows or [{}])[-1]
 
     def memory(self, figure: str) -> float | None:
-        """Peak memory in bytes as `figure` (a key of MEMORY_MEASURES) counts it."""
+        """Return peak memory in bytes as `figure` (a key of MEMORY_MEASURES) counts it."""
         if figure == "allocator_peak":
             records = [row["memory"] for row in self.metrics if isinstance(row.get("memory"), dict)]
             seen = [number(record.get("allocator_peak")) for record in records]
@@ -166,7 +166,7 @@ class RunRecord:
         return sum(self.memory_at_peak().values()) or None
 
     def state_per_prunable(self, at_peak: bool) -> float | None:
-        """Optimizer and pruning state in bytes per prunable weight, at its peak or at the end of the run."""
+        """Return optimizer and pruning state in bytes per prunable weight, at its peak or at the end of the run."""
         held = self.memory_at_peak() if at_peak else self.memory_at_end()
         prunable = number(self.summary.get("prunable"))
         if not prunable or "optimizer_state" not in held:
@@ -174,7 +174,7 @@ class RunRecord:
         return (held["optimizer_state"] + held.get("pruning_state", 0.0)) / prunable
 
     def state_bytes_per_weight(self) -> float | None:
-        """Optimizer and pruning state at the end of the run, in bytes per parameter."""
+        """Return optimizer and pruning state at the end of the run, in bytes per parameter."""
         end, parameters = self.memory_at_end(), number(self.summary.get("parameters"))
         if not parameters or "optimizer_state" not in end:
             return None
@@ -182,7 +182,7 @@ class RunRecord:
 
 
 def key_of(run: RunRecord) -> tuple[str, str, str, float, str]:
-    """What the runs of a group have in common: everything but the seed."""
+    """Return what the runs of a group have in common: everything but the seed."""
     return run.model, run.optimizer, run.method, run.target_sparsity, run.variant
 
 
@@ -294,7 +294,7 @@ class Results:
         return replace(self, runs=runs, planned=tuple(name for name in self.planned if name not in names))
 
     def without_variants(self) -> Results:
-        """The same without variants."""
+        """Return the same without variants."""
         variants = [group for group in self.groups if group.first.variant]
         plain = self.without(run for group in variants for run in group.runs)
         return replace(plain, variants_left_out=len(variants))
@@ -315,7 +315,7 @@ class Results:
         return "allocator_peak" if everywhere else "by_category"
 
     def exclusions(self) -> list[str]:
-        """One sentence for each run kept out of the means, and for each planned run without a folder."""
+        """Return one sentence for each run kept out of the means, and for each planned run without a folder."""
         sentences = [f"{run.name}: {run.exclusion_reason}" for run in self.runs if not run.is_complete]
         absent = [name for name in self.planned if name not in {run.name for run in self.runs}]
         return sentences + [f"{name}: not started" for name in absent]

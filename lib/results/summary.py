@@ -20,7 +20,7 @@ from .text_table import print_sentences, print_table, shortened
 
 
 def to_csv(results: Results) -> str:
-    """summary.csv: unrounded means, empty cells where a figure is unknown, one line per group."""
+    """Return summary.csv: unrounded means, empty cells where a figure is unknown, one line per group."""
     lines = records(results)
     out = io.StringIO()
     if lines:
@@ -36,7 +36,7 @@ def _cell(value: Any) -> Any:
 
 
 def to_markdown(results: Results) -> str:
-    """summary.md: the table, what its figures are, and the runs that are not in it."""
+    """Return summary.md: the table, what its figures are, and the runs that are not in it."""
 
     def row(values: Sequence[str]) -> str:
         return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"

@@ -14,7 +14,7 @@ GAP = "–"
 
 
 def shortened(sentences: Sequence[str], most: int = 20) -> list[str]:
-    """The first `most` sentences, and how many more there are."""
+    """Return the first `most` sentences, and how many more there are."""
     more = len(sentences) - most
     return [*sentences[:most], *([f"... and {more} more"] if more > 0 else [])]
 
@@ -28,7 +28,7 @@ def print_sentences(sentences: Iterable[str], indent: str = "") -> None:
 def print_table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], text_columns: set[int], droppable: Sequence[int] = ()
 ) -> None:
-    """Aligned columns; those not in `text_columns` to the right.
+    """Print aligned columns; those not in `text_columns` to the right.
 
     A terminal that is too narrow goes without the `droppable` columns, one after the other, and is told which.
     """
