@@ -67,3 +67,11 @@ def test_a_reader_who_has_left_is_no_failure() -> None:
         ["bash", "-c", command], cwd=ROOT, env=os.environ | {"CODE": code}, capture_output=True, text=True, check=True
     )
     assert (done.stdout, done.stderr) == ("x\n0\n", "")
+
+
+def test_sentences_hold_no_escape_sequences(capsys) -> None:
+    def command() -> int:
+        raise CommandError("run \x1b[2Jold\nrun new")
+
+    assert run_command(command) == 2
+    assert capsys.readouterr().err == "run \\x1b[2Jold\nrun new\n"
