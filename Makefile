@@ -17,7 +17,7 @@ typed := $(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))
 quote = '$(subst ','\'',$1)'
 given = $(if $(filter $1,$(typed)),$(value $1))
 Q := $(if $(filter-out 0,$(call given,V)),,@)
-overrides = $(foreach v,$(sort $(filter-out PYTHON A B COMPARE DIR GPU_MIB PUBLISH TORCH V,$(typed))),$(call quote,$v=$(value $v)))
+overrides = $(foreach v,$(sort $(filter-out PYTHON A B COMPARE DIR GPU_MIB LOCK PUBLISH TORCH V,$(typed))),$(call quote,$v=$(value $v)))
 
 # Variables that only some targets read are refused where no target of this command reads them.
 read_by_A := compare
@@ -130,6 +130,10 @@ check: packages-dev ## lint, types and tests
 	$(Q)$(python) -m mypy
 	$(Q)$(python) -m pytest -m "not soak"
 
+.PHONY: lock
+lock: packages ## renew requirements.lock: the newest packages, with their hashes
+	$(Q)$(python) scripts/install.py --renew requirements.txt
+
 .PHONY: soak
 soak: packages-dev ## the long tests
 	$(Q)$(python) -m pytest -m soak
@@ -152,7 +156,7 @@ help: ## this list
 	/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
 	@printf '\n%s\n' 'NAME=value changes a symbol for one command: make EPOCHS=3 SEEDS=3 TARGET_SPARSITY=0.5'
 	@printf '%s\n' 'V=1 shows the commands. PYTHON=... uses that Python instead of .venv. The first make installs about 6 GB,'
-	@printf '%s\n' 'with TORCH=cpu (no CUDA) less than 2 GB.'
+	@printf '%s\n' 'with TORCH=cpu (no CUDA) less than 2 GB; LOCK=n takes the newest instead of those of requirements.lock.'
 
 # "$@" becomes DIR; without it nothing (a script finds the newest itself), or the newest of another RESULTS_DIR.
 folder = $(if $(call given,DIR),set -- $(call quote,$(value DIR));,set --; \
@@ -167,6 +171,7 @@ names: packages
 # An environment of its user's is only looked at, and so is our own after it was made. install.py has said what is
 # missing where it exits with 2.
 torch := $(if $(filter TORCH,$(typed)),--torch $(call quote,$(value TORCH)))
+lock := $(if $(filter LOCK,$(typed)),--lock $(call quote,$(value LOCK)))
 look = $(Q)$(python) scripts/install.py --check $1 $(torch) || { \
 	[ $$? = 2 ] || echo $(python)": this is no Python 3.11 or newer that works" >&2; exit 2; }
 .PHONY: packages packages-dev packages-tensorboard
@@ -182,4 +187,4 @@ packages-tensorboard: $(if $(foreign),,.venv/.packages-tensorboard)
 .venv/.packages-dev: requirements-dev.txt requirements-tensorboard.txt requirements.txt
 .venv/.packages .venv/.packages-tensorboard .venv/.packages-dev:
 	$(Q)python=$(suitable); [ "$$python" ] || { echo "Python 3.11 or newer is needed, as python3" >&2; exit 2; }; \
-	"$$python" scripts/install.py .venv $< $@ $(torch)
+	"$$python" scripts/install.py .venv $< $@ $(torch) $(lock)

@@ -2,9 +2,12 @@
 
     install.py FOLDER REQUIREMENTS STAMP      make the environment FOLDER, install REQUIREMENTS, then touch STAMP
     install.py --check REQUIREMENTS           install nothing; is everything here for the Python that runs this?
+    install.py --renew REQUIREMENTS           write requirements.lock beside it: the newest releases, with their hashes
 
---torch cpu asks for a torch that is built for CPUs alone, without the libraries of CUDA. Two makes at once: the second
-waits for the first. Exit codes: 0, or 2 with one sentence on stderr.
+A new environment gets the releases that requirements.lock pins, and nothing whose hash is another, where the lock was
+made for: Linux, Python 3.11 to 3.14. --lock n goes without. --torch cpu asks for a torch that is built for CPUs alone,
+which the lock does not have. Two makes at once: the second waits for the first. Exit codes: 0, or 2 with one sentence
+on stderr.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.monitor import amd, drm, nvidia
 from lib.runner.environment import torch_build
+
+LOCK = "requirements.lock"
 
 #: Where torch's makers keep the builds for CPUs alone.
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -37,17 +43,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", type=Path, metavar="REQUIREMENTS")
+    parser.add_argument("--renew", type=Path, metavar="REQUIREMENTS")
     parser.add_argument("--torch", metavar="cpu")
+    parser.add_argument("--lock", default="y", metavar="n")
     parser.add_argument("paths", type=Path, nargs="*", metavar="FOLDER REQUIREMENTS STAMP")
     args = parser.parse_args(argv)
     if args.torch not in (None, "cpu"):
         return failed(f"TORCH={args.torch}: cpu is expected, or nothing")
+    if args.lock not in ("y", "n"):
+        return failed(f"LOCK={args.lock}: y or n is expected")
     try:
         if args.check and not args.paths:
             return check(args.check, args.torch)
+        if args.renew and not args.paths:
+            return renew(args.renew)
         if len(args.paths) == 3:
             folder, requirements, stamp = args.paths
-            return install(folder, requirements, stamp, args.torch)
+            return install(folder, requirements, stamp, args.torch, locked=args.lock == "y")
     except OSError as error:
         return failed(f"{error.filename}: {error.strerror}")
     return failed(str(__doc__))
@@ -93,13 +105,14 @@ def check(requirements: Path, torch: str | None) -> int:
     return 0
 
 
-def install(folder: Path, requirements: Path, stamp: Path, torch: str | None) -> int:
+def install(folder: Path, requirements: Path, stamp: Path, torch: str | None, locked: bool) -> int:
     """Make the environment and fill it, unless another make has done so meanwhile."""
     folder.mkdir(exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (folder / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
         if stamp.exists() and stamp.stat().st_mtime >= requirements.stat().st_mtime:
             return 0
+        new = not list(folder.glob(".packages*"))
         announce(folder, requirements, torch)
         python = folder / "bin" / "python"
         there = python.exists() and succeeds(python, "-m", "pip", "--version")
@@ -108,6 +121,13 @@ def install(folder: Path, requirements: Path, stamp: Path, torch: str | None) ->
         pip = (str(python), "-m", "pip", "install", "--disable-pip-version-check")
         if torch == "cpu" and (sentence := install_cpu_torch(pip, requirements)):
             return failed(sentence)
+        lock = requirements.with_name(LOCK)
+        pinned = locked and new and torch is None and lock.exists() and lock_fits()
+        if pinned and not succeeds(*pip, "--require-hashes", "-r", lock, show=True):
+            return failed(
+                f"what {lock} pins could not be installed; run make again when that is mended, "
+                f"or `make LOCK=n` takes what {requirements} allows"
+            )
         if not succeeds(*pip, "-r", requirements, show=True):
             return failed(f"the packages of {requirements} could not be installed; run make again when that is mended")
         stamp.touch()
@@ -135,6 +155,25 @@ def announce(folder: Path, requirements: Path, torch: str | None) -> None:
 def has_gpu(root: Path = Path("/")) -> bool:
     """Return whether there is a GPU that torch could use, as far as the kernel's files tell."""
     return nvidia.has_device(root) or bool(drm.cards(root, amd.VENDOR))
+
+
+def lock_fits() -> bool:
+    """Return whether the releases that are pinned were made for this system: they have files for no other."""
+    return sys.platform == "linux" and (3, 11) <= sys.version_info[:2] < (3, 15)
+
+
+def renew(requirements: Path) -> int:
+    """Pin the newest releases that fit `requirements`, with the hashes of all of their files, by a uv of its own."""
+    lock = requirements.with_name(LOCK)
+    with tempfile.TemporaryDirectory() as folder:
+        pip = (sys.executable, "-m", "pip", "install", "--disable-pip-version-check")
+        if not succeeds(*pip, "--target", folder, "uv", show=True):
+            return failed("uv, which makes the lock, could not be installed")
+        command = [f"{folder}/bin/uv", "pip", "compile", "--universal", "--python-version", "3.11", "--upgrade"]
+        command += ["--generate-hashes", "--no-annotate", "--quiet", "--custom-compile-command", "make lock"]
+        if not succeeds(*command, "--output-file", lock, requirements, show=True):
+            return failed(f"{lock} could not be made")
+    return 0
 
 
 def install_cpu_torch(pip: Sequence[str], requirements: Path) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -10,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from packaging.requirements import Requirement
 
 from lib.storage.project import ROOT
 from scripts import install
@@ -168,3 +171,41 @@ def test_progress_of_pip_is_shown(tmp_path: Path) -> None:
     )
     assert done.returncode == 0 and done.stdout == ""
     assert "Processing" in done.stderr and "some-1.0" in done.stderr
+
+
+@pytest.mark.skipif(not install.lock_fits(), reason="the lock is made for another system")
+@pytest.mark.parametrize(
+    ("sound", "option", "code", "installed"),
+    [(True, [], 0, "1.0"), (False, [], 2, None), (False, ["--lock", "n"], 0, "2.0")],
+)
+def test_a_new_environment_gets_what_the_lock_pins_and_nothing_with_another_hash(
+    sound: bool, option: list[str], code: int, installed: str | None, tmp_path: Path
+) -> None:
+    environment(tmp_path / ".venv")
+    folder = wheels(tmp_path / "wheels", "some-1.0", "some-2.0")
+    digest = hashlib.sha256((folder / "some-1.0-py3-none-any.whl").read_bytes()).hexdigest()
+    (tmp_path / "all.txt").write_text("some>=1\n")
+    (tmp_path / "requirements.lock").write_text(f"some==1.0 --hash=sha256:{digest if sound else digest[::-1]}\n")
+    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "PIP_CONFIG_FILE": os.devnull}
+    settings |= {"PIP_PREFIX": str(tmp_path / "prefix")}
+    command = [sys.executable, str(SCRIPT), ".venv", "all.txt", ".venv/.packages", *option]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env={**os.environ, **settings}
+    )
+    assert done.returncode == code, done.stderr
+    found = [path.name for path in tmp_path.glob("prefix/lib/*/site-packages/some-*.dist-info")]
+    if installed:
+        assert f"some-{installed}.dist-info" in found
+    else:
+        assert found == [] and "`make LOCK=n`" in done.stderr.splitlines()[-1]
+
+
+def test_the_lock_pins_what_the_requirements_ask_for() -> None:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pinned = {match[1]: match[2] for line in lines if (match := re.match(r"([\w.-]+)==(\S+)", line))}
+    assert lines[1].strip("# ") == "make lock"
+    for name, line in install.wanted(ROOT / "requirements.txt").items():
+        asked = Requirement(line)
+        assert asked.specifier.contains(pinned[name.lower()]), line
+    hashes = sum("--hash=sha256:" in line for line in lines)
+    assert hashes >= len(pinned) >= 12
