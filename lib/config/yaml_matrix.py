@@ -18,7 +18,8 @@ from typing import Any
 
 import yaml
 
-from ..storage.safe_yaml import parse_yaml
+from ..storage.received import read_regular
+from ..storage.safe_yaml import MOST_BYTES, parse_yaml
 from .assignment import override
 from .errors import ConfigError
 from .kconfig import defaults, load
@@ -69,7 +70,7 @@ class _Loader(yaml.SafeLoader):
 def _content(path: Path) -> dict[str, Any]:
     """Return the file's content with its keys and the kinds of their values checked."""
     try:
-        content = parse_yaml(path.read_bytes(), _Loader)
+        content = parse_yaml(read_regular(path, MOST_BYTES), _Loader)
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from None
     except ValueError as error:
@@ -79,8 +80,16 @@ def _content(path: Path) -> dict[str, Any]:
     known = (*_KEYS, *_RECORDED) if "runs" in content else _KEYS
     errors = [f"{path}: {key}: no such key{nearest(str(key), known)}" for key in content if key not in known]
     errors += [f"{path}: {key}: missing" for key in _AXIS_KEYS if content.get(key) is None]
-    if not isinstance(content.get("overrides") or {}, dict):
+    overrides = content.get("overrides") or {}
+    if not isinstance(overrides, dict):
         errors.append(f"{path}: overrides: expected NAME: value")
+    elif nested := [name for name, value in overrides.items() if isinstance(value, dict | list | set | tuple)]:
+        errors += [f"{path}: overrides: {name}: expected one value" for name in nested]
+    errors += [
+        f"{path}: {key}: expected a value or a list of values"
+        for key in (*_AXIS_KEYS, "sparsity_levels")
+        if any(isinstance(value, dict | list | set | tuple) for value in _listed(content.get(key)))
+    ]
     if isinstance(content.get("seeds"), bool | float | str | dict) or content.get("seeds") == []:
         errors.append(f"{path}: seeds={content['seeds']}: expected how many, or a list of whole numbers")
     if errors:

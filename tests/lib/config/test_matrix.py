@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,9 @@ def test_the_command_line_ranks_above_a_matrix_in_yaml(yaml_file):
         ("[3, 1]", "0", "SEEDS=0: too small, allowed 1 to 1000"),
         ("[3, 1]", "two", "seeds=two: expected how many, or a list of whole numbers"),
         ("{EPOCHS: 3", "[EPOCHS, {A: 3", "not YAML"),
+        ("DATA_DIR: a b", "DATA_DIR: [a]", "overrides: DATA_DIR: expected one value"),
+        ("models: lenet5", "models: [[lenet5]]", "models: expected a value or a list of values"),
+        ("[3, 1]", "[3, 1]\nextra: &a [1]\nmore: *a", "aliases are not read"),
         ("optimizers: [adamw, adamwprune]", "optimizers: [adamw]", "PRUNING_METHOD=none,magnitude,state: needs"),
     ],
 )
@@ -312,3 +316,13 @@ def test_the_criterion_studies_keep_global_magnitude_as_their_plain_arm(preset):
     runs = load_matrix(ROOT, ROOT / "defconfigs" / f"criterion-study-{preset}")[1]
     rankings = {run.variant: run.ranking for run in runs if run.pruning_method == "magnitude"}
     assert (rankings[None], rankings["lamp"]) == ("global", "layer_adaptive")
+
+
+def test_a_matrix_that_is_a_pipe_or_far_too_large_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ConfigError, match=r"pipe\.yaml: not a regular file"):
+        from_yaml(tmp_path / "pipe.yaml")
+    with (tmp_path / "large.yaml").open("wb") as file:
+        file.truncate(1 << 40)  # a hole, no bytes
+    with pytest.raises(ConfigError, match=r"large\.yaml: larger than"):
+        from_yaml(tmp_path / "large.yaml")
