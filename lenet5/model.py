@@ -1,4 +1,4 @@
-"""LeNet-5 on 32x32 images, with batch norm after both convolutions."""
+"""Build LeNet-5 for 32x32 images, with batch norm after both convolutions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class LeNet5(nn.Module):
-    """Two 5x5 convolutions (6 and 16 channels) and the linear layers 400-120-84-classes.
+    """Classify images by two 5x5 convolutions (6 and 16 channels) and the linear layers 400-120-84-classes.
 
     LeCun et al. 1998, "Gradient-based learning applied to document recognition", with max pooling and ReLU
     in place of averages and tanh, and batch norm before them. Grey input and ten classes give

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 def build_model(config: RunConfig, data: Data) -> nn.Module:
+    """Return the model of a run, for the channels and classes of its data."""
     from lenet5.model import LeNet5
 
     return LeNet5(data.channels, data.classes)

@@ -1,4 +1,4 @@
-"""ResNet-18 with the stem for 32x32 images."""
+"""Build ResNet-18 with the stem for 32x32 images."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from torch.nn import functional as F
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """Return a 3x3 convolution that keeps the size of the image at stride 1."""
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a short cut, which is a 1x1 convolution where the shape changes."""
+    """Add two 3x3 convolutions to a short cut, which is a 1x1 convolution where the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -30,7 +31,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """He et al. 2015 (arXiv 1512.03385) as used on CIFAR-10: a 3x3 stem of stride 1 and no max pooling.
+    """Classify images as He et al. 2015 (arXiv 1512.03385) do on CIFAR-10: a 3x3 stem of stride 1, no max pooling.
 
     `width` is the number of channels of the first stage; the stages have 1, 2, 4 and 8 times as many. Width 64,
     colour input and ten classes give 11,173,962 parameters, 11,164,352 of them convolution and linear weights.

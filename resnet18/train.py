@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 def build_model(config: RunConfig, data: Data) -> nn.Module:
+    """Return the model of a run, for the channels and classes of its data."""
     from resnet18.model import ResNet18
 
     return ResNet18(data.channels, data.classes, config.setting("width"))
