@@ -154,7 +154,7 @@ def _decode_or_reason(path: Path) -> np.ndarray | DataError:
 
 def _decode_one(path: Path) -> np.ndarray:
     """Return one image as uint8 (channels, 32, 32), upright by its EXIF orientation."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
@@ -164,6 +164,8 @@ def _decode_one(path: Path) -> np.ndarray:
             if pixels.size != (SIDE, SIDE):
                 pixels = pixels.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
             array = np.asarray(pixels)
+    except UnidentifiedImageError:
+        raise DataError(f"{path} cannot be decoded: none of {', '.join(FORMATS)}") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path} cannot be decoded: {getattr(error, 'strerror', None) or error}") from error
     return array[None] if grey else np.ascontiguousarray(array.transpose(2, 0, 1))

@@ -262,6 +262,7 @@ def test_all_broken_images_are_named_up_to_ten_before_anything_starts(
         prepare(locate("image_folder", tmp_path / "images"))
     message = str(error.value)
     assert "\n" not in message and message.endswith("; and 2 more")
+    assert "0.png cannot be decoded: none of PNG, JPEG" in message
     assert [str(image) in message for image in broken] == [True] * 10 + [False] * 2
 
 
