@@ -116,3 +116,8 @@ def test_every_file_of_the_tree_that_is_named_exists(page: Path) -> None:
     below = r"(?<![\w/.])((?:lib|scripts|tests|docs|defconfigs)/[\w/.-]*\w)(?![\w*<{])"
     named = set(re.findall(below, page.read_text())) - TO_BE_WRITTEN
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_no_page_holds_the_marks_of_a_conflict(page: Path) -> None:
+    assert not re.search(r"^(<{7}|={7}|>{7})( |$)", page.read_text(), re.MULTILINE)
