@@ -120,7 +120,7 @@ def test_a_loss_that_is_no_number_is_diverged_and_stays_out_of_the_means(tree, t
     for path in [*folder.glob("*.json*")]:
         assert "NaN" not in path.read_text() and "Infinity" not in path.read_text()
     table = (results / "latest/summary.md").read_text()
-    assert "1 diverged" in table and "0 of 1 runs done" in table
+    assert "1 diverged" in table and "0 of 1 run done" in table
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
