@@ -134,8 +134,9 @@ def loads_of_torch(imports: list[Import], modules: dict[str, Path]) -> Iterator[
     heavy = {found.source for found in imports if not found.kind and within(found.target, ["torch", "torchvision"])}
     for module in modules:
         if within(module, WITHOUT_TORCH):
-            for loaded in (reached(graph, module) - {module}) & heavy:
-                yield f"{module} loads torch, by way of {loaded}"
+            for target in sorted(graph[module]):  # what leads there through a room without torch is named there
+                if not within(target, WITHOUT_TORCH) and ({target} | reached(graph, target)) & heavy:
+                    yield f"{module} loads torch, by way of {target}"
 
 
 def circles(imports: list[Import]) -> Iterator[str]:
