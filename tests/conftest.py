@@ -25,9 +25,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL"):
     os.environ.pop(name, None)
 
-# Under nohup children would ignore a lost terminal as well; a handler, unlike being ignored, is not handed down.
+# Under nohup children would ignore a lost terminal as well, and in the background of a script Ctrl-C too; a handler,
+# unlike being ignored, is not handed down.
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda number, frame: None)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("project", deadline=None, max_examples=50)
 settings.load_profile("project")
