@@ -128,7 +128,7 @@ check: packages-dev ## lint, types and tests
 	$(Q)$(python) -m ruff check .
 	$(Q)$(python) -m ruff format --check .
 	$(Q)$(python) -m mypy
-	$(Q)$(python) -m pytest -m "not soak"
+	$(Q)$(python) -m pytest -m "not soak" -n 2 --dist worksteal
 
 .PHONY: lock
 lock: packages ## renew requirements.lock: the newest packages, with their hashes
