@@ -20,7 +20,7 @@ from lib.config import kconfig
 from lib.config.command import DONE, REFUSED, run_command
 from lib.config.matrix import load_matrix
 from lib.config.run_config import RunConfig
-from lib.data.sources import DataError
+from lib.data.errors import DataError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,7 +19,8 @@ from ..storage.files import replacing
 from ..storage.locks import locked
 from ..storage.project import ROOT
 from ..storage.received import is_private, open_regular
-from .sources import DataError, Listing, list_images
+from .errors import DataError
+from .sources import Listing, list_images
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -16,9 +16,10 @@ from torch.nn import functional as F
 
 from ..storage.received import read_regular
 from . import image_folder, sources
+from .errors import DataError
 from .image_folder import SIDE, Images
 from .rng import generator
-from .sources import CIFAR10_CLASSES, DataError, Source
+from .sources import CIFAR10_CLASSES, Source
 
 ARRAY_PARTS = {  # by which numpy pickles arrays, under the names of its versions 1 and 2
     ("numpy", "dtype"),

@@ -1,27 +1,22 @@
 """Find out, without importing torch, whether the data of a run is there and whole before anything starts.
 
-`locate` finds the files of a dataset, compares them with their published MD5 sums, downloads them where that is
-allowed, and otherwise says in one sentence what to do.
+`locate` finds the files of a data set and makes sure that they are whole, downloads them where that is allowed, and
+otherwise says in one sentence what to do.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..config.errors import CommandError
-from ..storage.locks import locked
 from ..storage.project import ROOT
+from .download import absent_message, download_missing, is_complete, unpack
+from .errors import DataError
 
 if TYPE_CHECKING:
     from ..config.run_config import RunConfig
@@ -48,20 +43,8 @@ CIFAR10_CLASSES = (
 CIFAR10_COUNTS = {"train": 5000, "test": 1000}  # images of each class
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
 
-# Runs in a process of its own, so that the caller never imports torch; a dead connection ends after a minute.
-DOWNLOAD = (
-    "import socket, sys; socket.setdefaulttimeout(60); from torchvision import datasets;"
-    "getattr(datasets, sys.argv[1])(sys.argv[2], download=True)"
-)
-
-MOST_UNPACKED = 64 * 2**20  # bytes; MNIST's largest file has 47 million
-
 # name, size and time of last change (ns) of each image, by class
 Listing = dict[str, list[tuple[str, int, int]]]
-
-
-class DataError(CommandError):
-    """A data set that is absent, incomplete or damaged; the message says what to do about it."""
 
 
 class Shape(NamedTuple):
@@ -140,12 +123,11 @@ def locate(
 
 def _mnist(folder: Path, download: bool) -> Source:
     raw = folder / "MNIST" / "raw"
-    if not _is_complete(raw, MNIST_FILES) and not _unpack(folder, raw, MNIST_FILES):
+    if not is_complete(raw, MNIST_FILES) and not unpack(folder, raw, MNIST_FILES):
         if not download:
-            raise DataError(
-                _absent("MNIST", f"put its four IDX files into {raw}, packed (.gz) or not", "mnist5k or synthetic")
-            )
-        _download("MNIST", folder, raw, MNIST_FILES)
+            advice = f"put its four IDX files into {raw}, packed (.gz) or not"
+            raise DataError(absent_message("MNIST", advice, "mnist5k or synthetic"))
+        download_missing("MNIST", folder, raw, MNIST_FILES)
     return Source("mnist", "idx", raw, SHAPES["mnist"], f"MNIST from {raw}")
 
 
@@ -155,13 +137,13 @@ def _cifar10(folder: Path, download: bool) -> Source:
         _check_cifar10_folder(images)
         note = f"CIFAR-10 from the image folder {images} (the same images as the archive, in another order)"
         return Source("cifar10", "folder", images, SHAPES["cifar10"], note)
-    if not _is_complete(batches, CIFAR10_FILES):
+    if not is_complete(batches, CIFAR10_FILES):
         archive = folder / CIFAR10_ARCHIVE[0]
-        packed = _is_complete(folder, dict([CIFAR10_ARCHIVE]))
+        packed = is_complete(folder, dict([CIFAR10_ARCHIVE]))
         if not (download or packed):
             advice = f"put its archive {archive.name} into {folder} or its images into {images}/{{train,test}}/<class>"
-            raise DataError(_absent("CIFAR-10", advice, "image_folder or synthetic"))
-        _download("CIFAR10", folder, batches, CIFAR10_FILES, archive if packed else None)
+            raise DataError(absent_message("CIFAR-10", advice, "image_folder or synthetic"))
+        download_missing("CIFAR10", folder, batches, CIFAR10_FILES, archive if packed else None)
     return Source("cifar10", "batches", batches, SHAPES["cifar10"], f"CIFAR-10 from {batches}")
 
 
@@ -245,79 +227,3 @@ def _check_cifar10_folder(images: Path) -> None:
                 raise DataError(
                     f"{images / split / name} is incomplete: {len(files)} images where CIFAR-10 has {count}"
                 )
-
-
-def _absent(name: str, advice: str, instead: str) -> str:
-    return f"{name} is not there: {advice}, or choose another dataset ({instead})"
-
-
-def _is_complete(folder: Path, files: dict[str, str]) -> bool:
-    """Return whether all of the files are there. Raises DataError for one that is there but damaged."""
-    present = [name for name in files if (folder / name).is_file()]
-    for name in present:
-        with (folder / name).open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        if found != files[name]:
-            raise DataError(
-                f"{folder / name} is damaged or half downloaded: its MD5 is {found}, not {files[name]}; "
-                "remove it and start again"
-            )
-    return len(present) == len(files)
-
-
-def _unpack(folder: Path, target: Path, files: dict[str, str]) -> bool:
-    """Unpack the files that lie there as `<name>.gz`. Return whether all are there then."""
-    missing = [name for name in files if not (target / name).is_file()]
-    if not all((target / f"{name}.gz").is_file() for name in missing):
-        return False
-    with (
-        locked(folder / ".lock", wait=None),
-        tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder) as temporary,
-    ):
-        for name in missing:
-            packed = target / f"{name}.gz"
-            try:
-                with gzip.open(packed) as source:
-                    content = source.read(MOST_UNPACKED)
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise DataError(
-                    f"{packed} is damaged or half downloaded: {error}; remove it and start again"
-                ) from error
-            fresh = Path(temporary, name)
-            fresh.write_bytes(content)
-            if hashlib.md5(content, usedforsecurity=False).hexdigest() != files[name]:
-                raise DataError(f"{packed} does not hold {name} as published; remove it and start again")
-            fresh.replace(target / name)
-    return _is_complete(target, files)
-
-
-def _download(name: str, folder: Path, target: Path, files: dict[str, str], archive: Path | None = None) -> None:
-    """Let torchvision download into a folder beside, then move what is missing: no half file is ever seen."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock", wait=None):
-        if _is_complete(target, files):  # another process was quicker
-            return
-        for leftover in folder.glob(".download-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
-            fresh = Path(temporary) / target.relative_to(folder)
-            if archive is not None:
-                (Path(temporary) / archive.name).symlink_to(archive)
-            _run_torchvision(name, Path(temporary), folder, target)
-            if not _is_complete(fresh, files):
-                raise DataError(f"{name}: the download into {folder} is incomplete; start again")
-            target.mkdir(parents=True, exist_ok=True)
-            for file in files:
-                (fresh / file).replace(target / file)
-
-
-def _run_torchvision(name: str, temporary: Path, folder: Path, target: Path) -> None:
-    print(f"{name}: downloading into {folder}", file=sys.stderr, flush=True)
-    # -P and a folder of the project: a module that somebody left in the current folder is not imported.
-    command = [sys.executable, "-P", "-c", DOWNLOAD, name, str(temporary.absolute())]
-    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        instead = {"MNIST": "mnist5k or synthetic"}.get(name, "synthetic")
-        advice = f"it could not be downloaded ({reason}); without a network, fill {target} by hand"
-        raise DataError(_absent(name, advice, instead))

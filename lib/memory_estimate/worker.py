@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.errors import ConfigError
 from ..config.run_config import RunConfig
-from ..data.sources import DataError
+from ..data.errors import DataError
 from ..training.models import load_build_model
 from .gpu_packing import MIB, available_mib
 

@@ -11,7 +11,7 @@ import pytest
 
 from lib.config.command import FAILED, run_command
 from lib.config.errors import CommandError, ConfigError
-from lib.data.sources import DataError
+from lib.data.errors import DataError
 from lib.runner.checks import Refused
 from lib.storage.locks import Locked
 from lib.storage.project import ROOT

@@ -16,7 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from lib.data import image_folder, readers, sources
-from lib.data.sources import DataError, locate, prepare
+from lib.data.errors import DataError
+from lib.data.sources import locate, prepare
 
 CPU = torch.device("cpu")
 

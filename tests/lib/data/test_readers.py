@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from lib.data import readers, sources
-from lib.data.sources import DataError, locate
+from lib.data.errors import DataError
+from lib.data.sources import locate
 from tests.helpers.image_files import md5, write_cifar10, write_mnist
 
 

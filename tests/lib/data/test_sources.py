@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from lib.data import sources
-from lib.data.sources import DataError, locate
+from lib.data.errors import DataError
+from lib.data.sources import locate
 from lib.storage.project import ROOT
 from tests.helpers.image_files import md5, write_cifar10, write_mnist
 

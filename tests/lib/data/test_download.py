@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from lib.data import sources
-from lib.data.sources import DataError, locate
+from lib.data import download, sources
+from lib.data.errors import DataError
+from lib.data.sources import locate
 from lib.storage.project import ROOT
 
 
@@ -21,12 +22,12 @@ def fake_torchvision(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Path]:
     asked: list[Path] = []
     monkeypatch.setattr(sources, "MNIST_FILES", {"a": "0cc175b9c0f1b6a831c399e269772661"})  # MD5 of b"a"
 
-    def download(_: str, temporary: Path, *__: Any) -> None:
+    def fake(_: str, temporary: Path, *__: Any) -> None:
         asked.append(temporary)
         (temporary / "MNIST" / "raw").mkdir(parents=True)
         (temporary / "MNIST" / "raw" / "a").write_bytes(name.encode())
 
-    monkeypatch.setattr(sources, "_run_torchvision", download)  # private: what alone reaches for the network
+    monkeypatch.setattr(download, "run_torchvision", fake)  # what alone reaches for the network
     return asked
 
 
@@ -45,7 +46,7 @@ def test_two_that_download_at_once_download_once(tmp_path: Path, monkeypatch: py
 def test_a_module_in_the_current_folder_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "socket.py").write_text("open('owned', 'w')")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sources, "DOWNLOAD", "import socket, sys; print(socket.SOCK_STREAM, sys.argv)")
+    monkeypatch.setattr(download, "DOWNLOAD", "import socket, sys; print(socket.SOCK_STREAM, sys.argv)")
     with pytest.raises(DataError, match="incomplete"):
         locate("mnist", tmp_path / "data", download=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "socket.py"]
@@ -53,12 +54,12 @@ def test_a_module_in_the_current_folder_is_not_imported(tmp_path: Path, monkeypa
 
 def test_three_processes_that_download_at_once_download_once(tmp_path: Path) -> None:
     folder, count = tmp_path / "data", tmp_path / "count"
-    download = (
+    program = (
         "import sys, time; from pathlib import Path; raw = Path(sys.argv[2], 'MNIST', 'raw'); raw.mkdir(parents=True);"
         f"open({str(count)!r}, 'a').write('once '); time.sleep(0.3); (raw / 'a').write_bytes(b'a')"
     )
     code = (
-        f"from lib.data import sources; sources.DOWNLOAD = {download!r}\n"
+        f"from lib.data import download, sources; download.DOWNLOAD = {program!r}\n"
         "sources.MNIST_FILES = {'a': '0cc175b9c0f1b6a831c399e269772661'}\n"
         f"print(sources.locate('mnist', {str(folder)!r}, download=True).path)"
     )
@@ -86,7 +87,7 @@ def test_a_killed_download_leaves_nothing_to_the_next(tmp_path: Path, monkeypatc
 
 
 def test_no_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "DOWNLOAD", "raise OSError('Name or service not known')")
+    monkeypatch.setattr(download, "DOWNLOAD", "raise OSError('Name or service not known')")
     with pytest.raises(
         DataError, match=r"could not be downloaded \(OSError: Name or.*; without a network, fill"
     ) as error:
