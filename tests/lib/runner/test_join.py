@@ -14,6 +14,7 @@ from tests.helpers.fake_tree import (
     end,
     folders,
     make_tree,
+    release,
     run,
     running,
     start,
@@ -71,7 +72,7 @@ def test_a_joiner_trains_what_the_first_has_not_begun_and_the_first_shows_all(tr
 
 
 def test_the_first_waits_for_a_joiner_and_learns_how_its_runs_ended(tree):
-    behave(tree, {RUNS[0]: ["slow"], RUNS[1]: ["fail"], RUNS[2]: ["slow"]})
+    behave(tree, {RUNS[0]: ["held"], RUNS[1]: ["fail"], RUNS[2]: ["slow"]})
     first = start(tree, *THREE_RUNS, "EPOCHS=1")
     try:
         wait_for(lambda: running(tree, RUNS[0]))
@@ -85,6 +86,7 @@ def test_the_first_waits_for_a_joiner_and_learns_how_its_runs_ended(tree):
         (folder,) = folders(tree)
         assert state(folder, RUNS[2])["state"] == "interrupted"
         behave(tree, {})
+        release(tree)
         out, _ = first.communicate(timeout=60)
     finally:
         end(first)
