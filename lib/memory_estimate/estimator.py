@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config.run_config import RunConfig
 from ..memory.tracker import Bytes
-from .fake_run import BuildModel, Passes, shape_of, trace_passes, trace_step
+from .fake_run import Passes, shape_of, trace_passes, trace_step
+
+if TYPE_CHECKING:
+    from ..training.models import BuildModel
 
 #: The categories of a prediction, in the order of tables.
 CATEGORIES = (

@@ -7,8 +7,9 @@ code of real runs, while `MemoryTracker` counts what is alive after every operat
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,7 +33,8 @@ from ..pruning.schedule import CubicSchedule
 from ..training.build import build_optimizer, build_pruner
 from ..training.device import DTYPES
 
-BuildModel = Callable[[RunConfig, Data], nn.Module]
+if TYPE_CHECKING:
+    from ..training.models import BuildModel
 
 NEVER_STEP = 1 << 60  # the step of the next mask update while plain steps are traced
 UNIT_SCORE_BIN = score_histogram.NUM_BINS // 2 + 0x3F80  # the bin that counts scores of 1.0
