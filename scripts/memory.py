@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lib.config import kconfig
 from lib.config.command import run_command
 from lib.config.matrix import load_matrix
 from lib.memory_estimate.table import text
@@ -47,8 +48,6 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         if not 0 < size < 1e9:
             parser.exit(2, f"GPU_MIB={args.gpu_mib}: a number of MiB above 0 is expected\n")
         args.gpu_mib = size
-    if malformed := [word for word in args.overrides if "=" not in word]:
-        parser.exit(2, f"{malformed[0]}: NAME=value is expected\n")
     return args
 
 
@@ -63,7 +62,7 @@ def predict(args: argparse.Namespace) -> int:
     if args.runs:
         runs, unreadable = read_runs(sys.stdin.read())
     else:
-        _, runs = load_matrix(ROOT, args.config, dict(word.split("=", 1) for word in args.overrides))
+        _, runs = load_matrix(ROOT, args.config, dict(map(kconfig.parse_override, args.overrides)))
     predictions, batches, failures = predict_runs(runs, args.gpu_mib)
     if args.json:
         print(to_json(predictions, args.gpu_mib, batches))

@@ -37,11 +37,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     which.add_argument("--rerun", action="store_true")
     which.add_argument("--join", action="store_true")
     parser.add_argument("overrides", nargs="*", metavar="NAME=value")
-    arguments = parser.parse_intermixed_args(argv)
-    if wrong := [text for text in arguments.overrides if "=" not in text]:
-        parser.error(f"{wrong[0]!r}: expected NAME=value")
-    arguments.overrides = dict(text.split("=", 1) for text in arguments.overrides)
-    return arguments
+    return parser.parse_intermixed_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..config import kconfig
 from ..config.matrix import default_config, load_matrix
 from ..config.run_config import RunConfig
 from ..config.symbols import Symbols
@@ -65,7 +66,7 @@ def request_from_args(arguments: argparse.Namespace) -> Request:
     says what it was started from.
     """
     own = default_config(ROOT)
-    source, given = arguments.config or own, arguments.overrides
+    source, given = arguments.config or own, dict(map(kconfig.parse_override, arguments.overrides))
     if not arguments.resume:
         return replace(load_request(source, given), rerun=arguments.rerun, join=arguments.join)
     if arguments.config or own.name == ".config":
