@@ -22,8 +22,7 @@ sys.path.insert(0, str(ROOT))
 from lib.config.command import INTERRUPTED, run_command
 from lib.config.errors import CommandError
 from lib.results.text_table import print_table
-
-PARTS = ("optimizer", "training", "loop", "precision", "start", "growth")
+from scripts.benchmarks import PARTS
 
 
 def main(argv: list[str] | None = None) -> int:

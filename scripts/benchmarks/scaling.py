@@ -19,6 +19,7 @@ from lib.report.publish import from_results
 from lib.results.load import load
 from lib.results.summary import write_summary
 from lib.storage.run_dir import RunDir
+from lib.training.models import load_build_model
 from lib.training.trainer import Training, train
 from scripts.benchmarks.interleaved import Events, time_interleaved
 from scripts.benchmarks.training_loop import MODELS, small_config
@@ -46,7 +47,7 @@ def _epochs(what: str, config: RunConfig, field: str, values: tuple[int, ...], r
 @contextlib.contextmanager
 def _epoch(config: RunConfig) -> Iterator[Callable[[], None]]:
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(config, RunDir(Path(folder)), MODELS[config.model], None, lambda line: None)
+        training = Training(config, RunDir(Path(folder)), load_build_model(config.model), None, lambda line: None)
         training.measure_activations_and_compile()
 
         def epoch() -> None:
@@ -62,7 +63,7 @@ def _tables(device: torch.device, rounds: int) -> Events:
         run = Path(temporary) / "run"
         run.mkdir()
         config = replace(small_config("lenet5", device), epochs=3)
-        train(config, RunDir(run), MODELS["lenet5"], None, lambda line: None)
+        train(config, RunDir(run), load_build_model("lenet5"), None, lambda line: None)
         RunDir(run).write_status("done", epochs=3)
         folders = [write_copies(run, Path(temporary) / f"of-{count}", count, device) for count in RUNS]
         calls: dict[str, dict[str, Callable[[], object]]] = {"table": {}, "pictures": {}, "report": {}}

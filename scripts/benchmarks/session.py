@@ -18,17 +18,8 @@ import torch
 from lib.monitor.host import cores
 from lib.storage.files import write_atomic
 
+from . import PARTS
 from .interleaved import Events, Round, Row
-
-#: What can be measured, and the module of this folder that does it.
-PARTS = {
-    "optimizer": "optimizer",
-    "training": "training",
-    "loop": "training_loop",
-    "precision": "precision",
-    "start": "startup",
-    "growth": "scaling",
-}
 
 
 class Session:

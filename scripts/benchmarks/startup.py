@@ -6,13 +6,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
+from lib.storage.project import ROOT
 from scripts.benchmarks.interleaved import Events, time_interleaved
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def measure(device: torch.device, rounds: int) -> Events:

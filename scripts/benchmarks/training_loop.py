@@ -14,20 +14,19 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision import transforms
 
-from lenet5.train import build_model as lenet5
 from lib.config import kconfig
 from lib.config.resolve import run_config
 from lib.config.run_config import RunConfig
 from lib.data import dataset as datasets
 from lib.data import loader
+from lib.storage.project import ROOT
 from lib.storage.run_dir import RunDir
 from lib.training.build import build_optimizer
+from lib.training.models import load_build_model
 from lib.training.trainer import Training
-from resnet18.train import build_model as resnet18
 from scripts.benchmarks.interleaved import Events, time_interleaved
 
-ROOT = Path(__file__).resolve().parents[2]
-MODELS = {"lenet5": lenet5, "resnet18": resnet18}
+MODELS = ("lenet5", "resnet18")
 
 
 def measure(device: torch.device, rounds: int) -> Events:
@@ -67,7 +66,7 @@ def small_config(
 def _epoch(config: RunConfig, rounds: int) -> Events:
     """Time an epoch of the loop against the same calls on batches prepared beforehand."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        training = Training(config, RunDir(Path(folder)), MODELS[config.model], None, lambda line: None)
+        training = Training(config, RunDir(Path(folder)), load_build_model(config.model), None, lambda line: None)
         training.measure_activations_and_compile()
         batches = list(loader.batches(training.data, config, epoch=0))
         model, optimizer = training.model, build_optimizer(config, training.model, 10**6)
