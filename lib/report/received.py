@@ -1,31 +1,25 @@
-"""Reading files of a results folder that may come from anybody: regular files only, and never more than a bound."""
+"""Read files of a results folder that may come from anybody: regular files only, and never more than a bound."""
 
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
+
+from ..storage.received import open_regular
 
 PNG = b"\x89PNG\r\n\x1a\n"  # what every PNG file begins with
 PICTURE_BYTES = 32 * 2**20
 
 
 def read_no_link(path: Path, most: int, tail: bool = False) -> bytes | None:
-    """Return the first `most` bytes of a file, or its last ones; None where it is absent, a link or no regular file.
-
-    The file is judged by its descriptor after it was opened, without waiting for the writer of a FIFO.
-    """
+    """Return the first `most` bytes of a file, or its last ones; None where it is absent, a link or no regular file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open_regular(path, follow=False) as file:
+            if tail:
+                file.seek(-min(most, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            return file.read(most)
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            return None
-        if tail:
-            file.seek(max(found.st_size - most, 0))
-        return file.read(most)
 
 
 def read_png(path: Path) -> bytes | None:

@@ -13,9 +13,12 @@ class Refused(OSError):
     """What the path leads to is left alone: it is a link, no regular file, or too large."""
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading. Raises Refused for a pipe or a device, without waiting for it."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+def open_regular(path: Path, follow: bool = True) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises Refused for a pipe or a device, without waiting for it, and OSError for a link unless links are followed.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     if stat.S_ISREG(os.fstat(handle).st_mode):
         return os.fdopen(handle, "rb")
     os.close(handle)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lib.storage.files import read_json, read_json_lines
-from lib.storage.received import Refused, is_private, read_regular
+from lib.storage.received import Refused, is_private, open_regular, read_regular
 from lib.storage.safe_yaml import read_yaml
 
 
@@ -39,6 +39,16 @@ def test_a_file_is_read_up_to_the_size_that_is_allowed(tmp_path: Path) -> None:
     assert read_regular(path) == read_regular(path, 5) == b"12345"
     with pytest.raises(Refused, match="larger than 4 bytes"):
         read_regular(path, 4)
+
+
+def test_a_link_is_followed_only_where_that_is_allowed(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("file")
+    (tmp_path / "file").write_bytes(b"12345")
+    with open_regular(link) as file:
+        assert file.read() == b"12345"
+    with pytest.raises(OSError, match="symbolic link"):
+        open_regular(link, follow=False)
 
 
 def test_private_is_what_nobody_else_can_have_written(tmp_path: Path) -> None:
