@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .. import plots
@@ -15,9 +14,9 @@ from ..results.load import load
 from ..results.memory_estimates import with_predictions
 from ..results.records import Results
 from ..results.text_table import print_sentences
-from ..storage.files import replacing
 from ..storage.project import ROOT
 from ..storage.terminal import visible
+from .picture_folder import replace_pictures
 
 DATA = "data.json"
 OF_MEMORY = ("gpu_memory_comparison.png", "memory_by_category.png", "memory_vs_accuracy_scatter.png")
@@ -25,7 +24,6 @@ OF_MEMORY = ("gpu_memory_comparison.png", "memory_by_category.png", "memory_vs_a
 HARMLESS = {
     "RESULTS_DIR", "DATA_DIR", "DEVICE", "DOWNLOAD", "JOBS", "SEEDS", "MONITOR", "MONITOR_INTERVAL", "TENSORBOARD",
 }  # fmt: skip
-PER_OPTIMIZER = re.compile(r"\w+_(model_comparison|accuracy_evolution)\.png")
 
 
 def draw(results: Results) -> tuple[dict[str, bytes | None], list[str]]:
@@ -36,21 +34,6 @@ def draw(results: Results) -> tuple[dict[str, bytes | None], list[str]]:
         files[f"{picture.name}.png"] = picture.png() if picture.figure else None
         messages.update(dict.fromkeys(picture.missing if picture.figure else [f"{picture.name}: {picture.missing[0]}"]))
     return files, list(messages)
-
-
-def replace_pictures(folder: Path, files: dict[str, bytes | None], beside: dict[str, bytes] | None = None) -> int:
-    """Write the pictures, and what lies `beside` them, and remove our older ones that are not drawn any more."""
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = {name: content for name, content in files.items() if content is not None}
-    with contextlib.ExitStack() as all_or_none:
-        for name, content in (drawn | (beside or {})).items():
-            file = all_or_none.enter_context(replacing(folder / name, durable=False))
-            file.write(content)
-            file.flush()
-    for path in folder.glob("*.png"):
-        if path.name not in drawn and (path.name in files or PER_OPTIMIZER.fullmatch(path.name)):
-            path.unlink()
-    return len(drawn)
 
 
 def to_publish(files: dict[str, bytes | None], results: Results) -> dict[str, bytes | None]:
@@ -123,18 +106,20 @@ def from_results(path: Path, images: Path | None, publish: bool = False) -> int:
     for model in results.models:
         small = plot_data.shrink(results.of_model(model))
         files, messages = draw(small)
-        graphs = path / "graphs" / model if len(results.models) > 1 else path / "graphs"
-        print(f"{model}: {replace_pictures(graphs, files)} pictures in {graphs}")
+        graphs = ["graphs", model] if len(results.models) > 1 else ["graphs"]
+        print(f"{model}: {replace_pictures(path, graphs, files)} pictures in {path.joinpath(*graphs)}")
         if images:
-            target = images / model / results.preset if results.is_study else images / model
-            messages[:0] = _publish(files, small, target, path, publish)
+            below = [model, results.preset] if results.is_study else [model]
+            messages[:0] = _publish(files, small, images, below, path, publish)
         print_sentences(messages, "  ")
     return 0
 
 
-def _publish(files: dict[str, bytes | None], results: Results, target: Path, source: Path, asked: bool) -> list[str]:
-    """Put the pictures of one model into images/, or say why not; return the sentences about what they replace."""
-    model = results.models[0]
+def _publish(
+    files: dict[str, bytes | None], results: Results, images: Path, below: Sequence[str], source: Path, asked: bool
+) -> list[str]:
+    """Put the pictures of one model `below` images/, or say why not; return the sentences about what they replace."""
+    model, target = results.models[0], images.joinpath(*below)
     if not any(run.is_complete for run in results.runs):
         print(f"{model}: no run is done, so the pictures in {target} are left as they are")
         return []
@@ -143,7 +128,9 @@ def _publish(files: dict[str, bytes | None], results: Results, target: Path, sou
         print(f"  `make update-graphs DIR={shlex.quote(str(source))} PUBLISH=y` publishes these pictures there")
         return []
     sentence = replaced(target / DATA, results)
-    count = replace_pictures(target, to_publish(files, results), {DATA: plot_data.to_text(results).encode()})
+    images.mkdir(parents=True, exist_ok=True)
+    data = plot_data.to_text(results).encode()
+    count = replace_pictures(images, below, to_publish(files, results), {DATA: data})
     print(f"{model}: {count} pictures in {target}, and {DATA}, which they were drawn from")
     return [sentence] if sentence else []
 
@@ -161,7 +148,8 @@ def from_images(images: Path) -> int:
             print(f"{source}: not a data file of pictures ({error})", file=sys.stderr)
             return 1
         files, messages = draw(results)
-        count = replace_pictures(source.parent, to_publish(files, results))
-        print(f"{source.parent.relative_to(images)}: {count} pictures redrawn from {source}")
+        below = source.parent.relative_to(images)
+        count = replace_pictures(images, below.parts, to_publish(files, results))
+        print(f"{below}: {count} pictures redrawn from {source}")
         print_sentences(messages, "  ")
     return 0

@@ -46,8 +46,10 @@ def _parts(run: RunRecord) -> list[str]:
     progress = "no epoch is done" if accuracy is None else f"{accuracy:.2f} % after epoch {epoch}"
     state = tag("span", escape(run.exclusion_reason), class_="bad") if run.exclusion_reason else "done"
     settings = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True).strip()
-    parts = [
-        tag("summary", tag("code", escape(run.name)), f" · {state} · {escape(progress)}"),
+    parts = [tag("summary", tag("code", escape(run.name)), f" · {state} · {escape(progress)}")]
+    if run.path is None:  # its folder is a link, and was not read
+        return parts
+    parts += [
         tag("p", "To repeat this run:"),
         tag("pre", escape(command_of(run))),
         tag("details", tag("summary", "config.yaml, which it reads"), tag("pre", escape(settings))),

@@ -19,8 +19,6 @@ _RUN_ID = re.compile(
     r"(?P<model>[^_]+)_(?P<optimizer>[^_]+)_(?P<pruning_method>[^_]+)(_(?P<percent>\d+(\.\d+)?))?"
     r"(_(?P<variant>(?!seed\d)[^_]+))?(_seed(?P<seed>\d+))?$"
 )
-
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -38,10 +36,7 @@ def load_run(path: Path) -> RunRecord:
     The folder's name fills in for a missing config.
     """
     folder = RunDir(path)
-    named = _RUN_ID.match(path.name)
-    known: dict[str, Any] = {k: v for k, v in named.groupdict().items() if v is not None} if named else {}
-    known["target_sparsity"] = float(known.pop("percent", 0)) / 100
-    known["seed"] = int(known.get("seed", 0))
+    known = _config_in_name(path.name)
     metrics, torn = ([], 0) if folder.metrics.is_symlink() else read_json_lines(folder.metrics)
     samples, torn_samples = ([], 0) if folder.gpu.is_symlink() else read_json_lines(folder.gpu, MAX_SAMPLES)
     # an epoch that was repeated after a kill stands twice: the later one is the one that went on
@@ -57,6 +52,20 @@ def load_run(path: Path) -> RunRecord:
         path=path,
         dropped=torn + torn_samples,
     )
+
+
+def _linked_run(path: Path) -> RunRecord:
+    """Return the run of a folder that is a link below a results folder: its name alone, since no link is followed."""
+    reason = "the folder is a symbolic link, which is not followed"
+    return RunRecord(path.name, _config_in_name(path.name), status={"state": "not read", "reason": reason})
+
+
+def _config_in_name(name: str) -> dict[str, Any]:
+    """Return the settings that the name of a run's folder holds."""
+    named = _RUN_ID.match(name)
+    known: dict[str, Any] = {k: v for k, v in named.groupdict().items() if v is not None} if named else {}
+    percent = float(known.pop("percent", 0))
+    return known | {"target_sparsity": percent / 100, "seed": int(known.get("seed", 0))}
 
 
 def _own(path: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
@@ -79,12 +88,16 @@ def is_run(path: Path) -> bool:
 
 def load(path: Path) -> Results:
     """Return the results folder `path` (or a single run's folder)."""
-    folders = [path] if is_run(path) else [entry for entry in path.iterdir() if is_run(entry)]
+    if is_run(path):
+        runs = [load_run(path)]
+    else:
+        folders = [entry for entry in path.iterdir() if is_run(entry)]
+        runs = [_linked_run(entry) if entry.is_symlink() else load_run(entry) for entry in folders]
     matrix = ResultsDir(path).read_matrix()
     planned, overrides = matrix.get("runs"), matrix.get("overrides")
     return Results(
         name=path.resolve().name,
-        runs=tuple(sorted(map(load_run, folders), key=_order)),
+        runs=tuple(sorted(runs, key=_order)),
         environment=_own(path / "environment.json", read_json),
         path=path,
         planned=tuple(map(str, planned)) if isinstance(planned, list | dict) else (),

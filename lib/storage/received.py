@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -40,6 +41,30 @@ def open_no_link(path: Path, flags: int) -> int:
         return handle
     os.close(handle)
     raise refusal(path)
+
+
+def open_folder_no_link(root: Path, *names: str) -> int:
+    """Open the folder `names` below `root`, made if missing, and return its descriptor.
+
+    `root` itself may be reached through links, which are its owner's. Raises Refused for a symbolic link below it: the
+    descriptor that is returned leads to a folder that was reached through none.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    handle = os.open(root, flags)
+    for depth, name in enumerate(names, 1):
+        parent = handle
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, dir_fd=parent)
+            handle = os.open(name, flags | os.O_NOFOLLOW, dir_fd=parent)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                reason = "is a link or not a folder, so nothing is written below it"
+                raise Refused(None, reason, str(root.joinpath(*names[:depth]))) from None
+            raise
+        finally:
+            os.close(parent)
+    return handle
 
 
 def refusal(path: Path) -> Refused:

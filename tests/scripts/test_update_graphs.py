@@ -129,6 +129,30 @@ def test_a_name_in_a_received_folder_leads_nowhere_outside(tmp_path: Path, field
     assert all(re.fullmatch(r"[A-Za-z0-9][\w.+-]*", str(found.config[n])) for n in ("model", "optimizer", field))
 
 
+@pytest.mark.parametrize("link", ["graphs", "graphs/lenet5", "graphs/accuracy_per_epoch.png"])
+def test_nothing_is_written_or_removed_through_a_link_below_a_results_folder(
+    tmp_path: Path, link: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_results(tmp_path / "results", FEW, epochs=2)
+    if link == "graphs/lenet5":
+        make_run(folder, "adamw", model="resnet18", epochs=2)
+    others = tmp_path / "others"
+    others.mkdir()
+    for name in ("accuracy_per_epoch.png", "sgd_model_comparison.png"):
+        (others / name).write_bytes(b"precious")
+    planted = folder / link
+    planted.parent.mkdir(exist_ok=True)
+    planted.symlink_to(others / planted.name if planted.suffix else others)
+    assert run(tmp_path) == 1
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and str(planted) in err and "is a link" in err
+    assert {path.name: path.read_bytes() for path in others.iterdir()} == {
+        "accuracy_per_epoch.png": b"precious",
+        "sgd_model_comparison.png": b"precious",
+    }
+    assert not list(folder.rglob("*.tmp"))
+
+
 def test_without_a_finished_run_images_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_run(tmp_path / "results" / "x-20240101-120000", state="failed", reason="out of memory")
     assert run(tmp_path) == 0

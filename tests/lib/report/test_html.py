@@ -155,6 +155,15 @@ def test_a_linked_folder_of_graphs_is_not_read_into_the_page(folder: Path, tmp_p
     assert "drawn before" not in html.build(folder)
 
 
+def test_a_linked_run_folder_is_named_in_the_page_and_not_read(folder: Path, tmp_path: Path) -> None:
+    secret = (folder / "lenet5_sgd_none").rename(tmp_path / "others")
+    (secret / "log.txt").write_text("MY_SECRET")
+    (folder / "lenet5_sgd_none").symlink_to(secret)
+    text = html.build(folder)
+    assert "MY_SECRET" not in text and not Page(text).open
+    assert "not read: the folder is a symbolic link" in text
+
+
 def test_a_picture_is_one_by_its_first_bytes(folder: Path) -> None:
     stolen = folder / "graphs" / "a.png"
     stolen.write_bytes(b"-----BEGIN OPENSSH PRIVATE KEY-----")

@@ -102,3 +102,17 @@ def test_an_epoch_written_twice_counts_once(tmp_path: Path) -> None:
     run = load.load_run(folder)
     assert run.column("epoch") == list(range(1, 11))
     assert run.column("test_accuracy")[-1] == 12.5
+
+
+def test_a_run_folder_that_is_a_link_is_named_and_not_read(tmp_path: Path) -> None:
+    folder = make_results(tmp_path, [("adamw", "none", 0.0)], epochs=2)
+    others = make_run(tmp_path / "others", "adamwprune", "state", 0.9, epochs=2)
+    (folder / others.name).symlink_to(others)
+    results = load.load(folder)
+    linked = next(run for run in results.runs if run.name == others.name)
+    assert (linked.metrics, linked.samples, linked.summary, linked.path) == ([], [], {}, None)
+    assert (linked.model, linked.optimizer, linked.target_sparsity) == ("lenet5", "adamwprune", 0.9)
+    assert results.exclusions() == [f"{others.name}: not read: the folder is a symbolic link, which is not followed"]
+    assert "done" in {run.state for run in load.load(others).runs}  # a link or a folder that the user names is read
+    (tmp_path / "mine").symlink_to(folder)
+    assert load.load(tmp_path / "mine").runs[0].is_complete

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lib.storage.files import read_json, read_json_lines
-from lib.storage.received import Refused, is_private, open_regular, read_regular
+from lib.storage.received import Refused, is_private, open_folder_no_link, open_regular, read_regular
 from lib.storage.safe_yaml import read_yaml
 
 
@@ -61,3 +61,15 @@ def test_private_is_what_nobody_else_can_have_written(tmp_path: Path) -> None:
     for mode in (0o664, 0o646):
         path.chmod(mode)
         assert not is_private(path)
+
+
+def test_a_folder_below_another_is_reached_through_no_link(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "latest").symlink_to("root")  # the owner's own link
+    os.close(open_folder_no_link(tmp_path / "latest", "graphs", "lenet5"))
+    assert (tmp_path / "root" / "graphs" / "lenet5").is_dir()
+    (tmp_path / "root" / "linked").symlink_to(tmp_path)
+    for names in (["linked"], ["linked", "made"], ["graphs", "..", "linked"]):
+        with pytest.raises(Refused, match="is a link or not a folder"):
+            open_folder_no_link(tmp_path / "root", *names)
+    assert {path.name for path in tmp_path.iterdir()} == {"root", "latest"}
