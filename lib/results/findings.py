@@ -59,6 +59,8 @@ def _memory(groups: list[SeedGroup], results: Results) -> str:
         least, most = min(peaks, key=lambda label: peaks[label]), max(peaks, key=lambda label: peaks[label])
         saved = 100 * (1 - peaks[least] / peaks[most])
         parts.append(f"Peak memory is lowest with {least}, {saved:.1f} % below the highest ({most})")
+    elif len(peaks) > 1:
+        parts.append("Peak memory is the same in all configurations")
     if pruned:
         group = max(pruned, key=lambda g: g.first.target_sparsity)
         peak = group.state_per_prunable(at_peak=True)
@@ -67,7 +69,9 @@ def _memory(groups: list[SeedGroup], results: Results) -> str:
         text += f" and {peak.mean:.2f} at its peak" if peak else ""
         text += f" ({dense.label}: {states[dense.label]:.2f})" if dense and dense.label in states else ""
         parts.append(text)
-    return "; ".join(parts) + "." if parts else "No memory was recorded to compare."
+    if parts:
+        return "; ".join(parts) + "."
+    return "One configuration: there is no memory to compare it with." if peaks else "No memory was recorded."
 
 
 def _seeds(groups: list[SeedGroup]) -> str:

@@ -52,6 +52,13 @@ def test_memory_is_told_at_the_peak_and_at_the_end(tmp_path: Path) -> None:
     assert "(AdamW dense: 8.04)" in text and "Peak memory is lowest with " in text
 
 
+def test_memory_that_is_the_same_in_all_or_has_nothing_beside_it_is_not_called_unrecorded(tmp_path: Path) -> None:
+    same = make_results(tmp_path / "same", [("adamw", "magnitude", 0.7), ("adamw", "magnitude", 0.9)])
+    assert "Peak memory is the same in all configurations." in findings(load.load(same))
+    alone = make_results(tmp_path / "alone", RUNS[:1])
+    assert "One configuration: there is no memory to compare it with." in findings(load.load(alone))
+
+
 def test_without_a_complete_run_nothing_is_claimed(tmp_path: Path) -> None:
     make_run(tmp_path, state="failed")
     assert findings(load.load(tmp_path)) == []
