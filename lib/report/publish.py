@@ -127,6 +127,9 @@ def _publish(
         print(f"{model}: not published in {target}: {visible(reason)}")
         print(f"  `make update-graphs DIR={shlex.quote(str(source))} PUBLISH=y` publishes these pictures there")
         return []
+    shared = plot_data.for_others(results)
+    if shared != results:  # the recipe under the pictures is another
+        files, results = draw(shared)[0], shared
     sentence = replaced(target / DATA, results)
     images.mkdir(parents=True, exist_ok=True)
     data = plot_data.to_text(results).encode()

@@ -72,6 +72,16 @@ def _portable(overrides: dict[str, Any]) -> dict[str, Any]:
     return {n: home.sub("~", str(value), count=1) if n == "DATA_DIR" else value for n, value in kept.items()}
 
 
+def for_others(results: Results) -> Results:
+    """Return shrunk results without the folder of a data set that everybody has: it says nothing on another machine.
+
+    That of one's own images stays, since the recipe cannot do without one.
+    """
+    if any(run.config.get("dataset") == "image_folder" for run in results.runs):
+        return results
+    return replace(results, overrides={n: value for n, value in results.overrides.items() if n != "DATA_DIR"})
+
+
 def _machine(environment: dict[str, Any]) -> dict[str, Any]:
     """What a reader of the pictures needs to know of the machine; its name and paths stay at home."""
     versions, git = environment.get("versions") or {}, environment.get("git") or {}

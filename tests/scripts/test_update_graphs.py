@@ -119,6 +119,22 @@ def test_a_data_folder_and_more_seeds_do_not_keep_a_preset_from_being_published(
     assert (tmp_path / "images" / "lenet5" / "data.json").is_file()
 
 
+@pytest.mark.parametrize(("dataset", "is_told"), [("mnist", False), ("image_folder", True)])
+def test_published_data_name_a_data_folder_only_where_the_images_are_ones_own(
+    tmp_path: Path, dataset: str, is_told: bool
+) -> None:
+    folder = make_results(tmp_path / "results", FEW[:1], epochs=2, dataset=dataset)
+    assert run(tmp_path) == 0
+    without = (tmp_path / "images" / "lenet5" / "accuracy_per_epoch.png").read_bytes()
+    recorded = yaml.safe_load((folder / "matrix.yaml").read_text())
+    (folder / "matrix.yaml").write_text(yaml.safe_dump(recorded | {"overrides": {"DATA_DIR": "/scratch/me"}}))
+    assert run(tmp_path) == 0
+    images = tmp_path / "images" / "lenet5"
+    assert ("/scratch/me" in (images / "data.json").read_text()) == is_told
+    assert ((images / "accuracy_per_epoch.png").read_bytes() != without) == is_told
+    assert (folder / "graphs" / "accuracy_per_epoch.png").read_bytes() != without  # one's own say how to repeat it
+
+
 @pytest.mark.parametrize("name", ["/home/other/x", "../..", "a/b", "-x", ".hidden", "touch x #"])
 @pytest.mark.parametrize("field", ["model", "optimizer", "pruning_method", "variant"])
 def test_a_name_in_a_received_folder_leads_nowhere_outside(tmp_path: Path, field: str, name: str) -> None:
